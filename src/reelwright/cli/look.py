@@ -1,0 +1,132 @@
+"""Commands that only look: what there is, what a file is, how this machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reelwright.cli import report
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (models, moves, effects, transitions, probe, doctor, clean, schema):
+        app.command()(command)
+
+
+def models(
+    show: Annotated[str | None, typer.Argument(help="A model's id, to show all of its card; or `show`.")] = None,
+    name: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    task: Annotated[str | None, typer.Option(help="Only models for this: text-to-video, image-to-video ...")] = None,
+) -> None:
+    """List the models, or show one."""
+    from reelwright.catalog import cards, find
+
+    wanted = name if show == "show" else show
+    if wanted is not None:
+        _show(find(wanted))
+        return
+    rows = [
+        (
+            card.id,
+            card.title,
+            ", ".join(card.task),
+            f"{card.sizes.native[0][0]}x{card.sizes.native[0][1]}",
+            f"{card.fps.default:g}",
+            f"{card.vram_gb[0]:g}" if card.vram_gb else None,
+            "●" * card.quality,
+            "●" * card.speed,
+            card.licence,
+            card.price or None,
+        )
+        for card in cards().values()
+        if task is None or task in card.task
+    ]
+    columns = ("Id", "Title", "Tasks", "Size", "fps", "VRAM GB", "Quality", "Speed", "Licence", "Price")
+    report.table("Models", columns, rows)
+
+
+def _show(card: Any) -> None:
+    import json
+
+    from pydantic import TypeAdapter
+
+    from reelwright.catalog import Card
+
+    content = TypeAdapter(Card).dump_python(card, mode="json")
+    filled = {key: value for key, value in content.items() if value not in (None, "", [], {}, ())}
+    report.give(
+        content, "\n".join(f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in filled.items())
+    )
+
+
+def moves() -> None:
+    """List the camera moves."""
+    from reelwright.media.moves import MOVES
+
+    report.table(
+        "Camera moves", ("Name", "What it does", "In a prompt"), [(m.name, m.description, m.phrase) for m in MOVES.values()]
+    )
+
+
+def effects() -> None:
+    """List the effects and grades."""
+    from reelwright.media.grade import EFFECTS
+
+    report.table(
+        "Effects", ("Name", "What it does", "In a prompt"), [(e.name, e.description, e.phrase) for e in EFFECTS.values()]
+    )
+
+
+def transitions() -> None:
+    """List the transitions."""
+    from reelwright.media.transitions import TRANSITIONS
+
+    report.table(
+        "Transitions", ("Name", "What it does", "Seconds"), [(t.name, t.description, t.seconds) for t in TRANSITIONS.values()]
+    )
+
+
+def probe(file: Annotated[Path, typer.Argument(help="A video, sound or picture file.")]) -> None:
+    """Say what a media file is."""
+    from reelwright.media.probe import probe as look
+
+    facts = look(file).json()
+    shown = {key: value for key, value in facts.items() if value not in (None, {}) and key != "metadata"}
+    report.give(facts, "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in shown.items()))
+
+
+def doctor() -> None:
+    """Check this machine: versions, codecs, fonts, GPU, disk, cache."""
+    from reelwright.doctor import examine
+
+    rows = [(finding.name, finding.state, finding.detail) for finding in examine()]
+    report.table("This machine", ("What", "State", "Detail"), rows)
+
+
+def clean(
+    everything: Annotated[bool, typer.Option("--all", help="Remove every kept result.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove kept results that are over the limit, or all of them."""
+    from reelwright.studio import Studio
+
+    results = Studio().results
+    gone = results.trim(0 if everything else None, dry=dry)
+    usage = results.usage()
+    verb = "would be removed" if dry else "removed"
+    content = {"removed": [path.name for path in gone], "dry_run": dry, "kept": usage.files, "bytes": usage.size}
+    report.give(
+        content, f"{len(gone)} results {verb}; {usage.files} are there ({usage.size / 1e6:.1f} of {usage.limit / 1e6:.0f} MB)."
+    )
+
+
+def schema() -> None:
+    """Print the JSON Schema of storyboards, for editors and other programs."""
+    import json
+
+    from reelwright.storyboard import schema as made
+
+    report.give(made(), json.dumps(made(), indent=2, ensure_ascii=False))

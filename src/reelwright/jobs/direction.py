@@ -1,0 +1,154 @@
+"""A storyboard is directed: its scenes planned, made in the right order, and cut together into a film."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+
+from reelwright import catalog
+from reelwright.compose import Cut, Film, Samples, Words, synthesised
+from reelwright.errors import MissingAsset, ReelwrightError
+from reelwright.jobs.takes import Planned, Takes
+from reelwright.media import captions, sound
+from reelwright.media.decode import first_frame
+from reelwright.media.letters import set_type
+from reelwright.run import LocalRun
+from reelwright.storyboard import Scene, Storyboard, Title
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What one storyboard is made with: `models` are the defaults for text and for an image."""
+
+    board: Storyboard
+    takes: Takes
+    run: LocalRun
+    models: tuple[str, str]
+
+    def planned(self) -> list[Planned]:
+        """Every scene with everything decided; raises what a scene cannot be planned for, with its name."""
+        found: dict[int, Planned] = {}
+        for index in _order(self.board):
+            with _about(self.board, index):
+                found[index] = self.takes.of_scene(self.board, index, found, self.models)
+        return [found[index] for index in range(len(self.board.scenes))]
+
+    def _instead(self, index: int, planned: Sequence[Planned], card: catalog.Card) -> Planned:
+        """The same scene with another model, without options that were meant for the first."""
+        scene = replace(self.board.scenes[index], model=card.id, options={})
+        scenes = (*self.board.scenes[:index], scene, *self.board.scenes[index + 1 :])
+        return self.takes.of_scene(replace(self.board, scenes=scenes), index, dict(enumerate(planned)), self.models)
+
+    def make(self, planned: list[Planned]) -> None:
+        """Have models make what they have to, each start frame before the scene that it is for; `planned` is changed."""
+        replaced: set[int] = set()
+        for index in _order(self.board):
+            with _about(self.board, index):
+                source = self.board.source_of(index)
+                if source is not None:
+                    if source in replaced:  # it starts from another frame than was planned
+                        planned[index] = self.takes.of_scene(self.board, index, {source: planned[source]}, self.models)
+                        replaced.add(index)
+                    planned[source].last_frame()
+                before = planned[index]
+                planned[index] = self.takes.made(before, partial(self._instead, index, planned))
+                if planned[index] is not before:
+                    replaced.add(index)
+
+    def film(self, planned: Sequence[Planned]) -> Film:
+        """The scenes on one timeline, with letters and sound."""
+        board, (width, height) = self.board, self.board.dimensions
+        cuts = tuple(
+            Cut(scene.take, board.going(index), _words(board.scenes[index], board, scene.take.frames), scene.name)
+            for index, scene in enumerate(planned)
+        )
+        subtitles = captions.read(self.run.fetch(board.subtitles)) if board.subtitles else ()
+        film = Film(cuts, width, height, board.rate, subtitles=subtitles, letters=board.letters)
+        track = board.sound
+        if track is None or isinstance(track, str):
+            return film
+        if track.bed is not None:
+            opened: Samples = synthesised(track.bed, float(film.spec.seconds), board.seed or 0)
+            return replace(film, track=replace(track, loop=False), track_sound=opened)
+        assert track.file is not None
+        path = self.run.fetch(track.file)
+        sound.duration(path)
+        return replace(film, track=track, track_sound=lambda: sound.decode(path, track.start))
+
+    def problems(self) -> tuple[str, ...]:
+        """Everything that would stop the film beyond its form: missing files, unknown models, options out of range."""
+        board, found = self.board, []
+        earlier: dict[int, Planned] = {}
+        for index in _order(board):
+            try:
+                earlier[index] = self.takes.of_scene(board, index, earlier, self.models)
+            except ReelwrightError as error:
+                found.append(f"Scene {board.name(index)}: {error}")
+            except KeyError:
+                continue  # it starts from a scene that has a problem of its own
+        found += [*self._bad_pictures(), *self._bad_fonts()]
+        for ref in [ref for ref in (getattr(board.sound, "file", None), board.subtitles) if ref is not None]:
+            try:
+                path = self.run.fetch(ref)
+                _ = captions.read(path) if ref == board.subtitles else sound.duration(path)
+            except ReelwrightError as error:
+                found.append(str(error))
+        return tuple(found)
+
+    def _bad_pictures(self) -> Iterator[str]:
+        """Pictures that are there and cannot be read."""
+        for index, scene in enumerate(self.board.scenes):
+            if scene.image is not None and self.board.source_of(index) is None:
+                with suppress(MissingAsset):
+                    path = self.run.fetch(scene.image)
+                    try:
+                        first_frame(path)
+                    except ReelwrightError as error:
+                        yield f"Scene {self.board.name(index)}: {error}"
+
+    def _bad_fonts(self) -> Iterator[str]:
+        """Fonts that are there and cannot be read."""
+        own = (scene.title.style for scene in self.board.scenes if isinstance(scene.title, Title))
+        for style in dict.fromkeys((self.board.letters, self.board.titles, *own)):
+            if style is not None and style.font is not None:
+                try:
+                    set_type("a", 320, 180, style)
+                except ReelwrightError as error:
+                    yield str(error)
+
+
+@contextmanager
+def _about(board: Storyboard, index: int) -> Iterator[None]:
+    """Errors in here name the scene."""
+    try:
+        yield
+    except ReelwrightError as error:
+        raise error.about(f"Scene {board.name(index)}") from None
+
+
+def _order(board: Storyboard) -> list[int]:
+    """Scene numbers such that each comes after the one whose last frame it starts from."""
+    done: dict[int, None] = {}
+    for index in range(len(board.scenes)):
+        chain: list[int] = []
+        here: int | None = index
+        while here is not None and here not in done:
+            chain.append(here)
+            here = board.source_of(here)
+        done.update(dict.fromkeys(reversed(chain)))
+    return list(done)
+
+
+def _words(scene: Scene, board: Storyboard, frames: int) -> tuple[Words, ...]:
+    """The letters over a scene: its title for as long as it is to stand, its caption throughout."""
+    made = []
+    if isinstance(scene.title, Title):
+        first = min(frames - 1, round(Fraction(str(scene.title.delay)) * board.rate))
+        length = frames - first if scene.title.seconds is None else round(Fraction(str(scene.title.seconds)) * board.rate)
+        made.append(Words(scene.title.text, scene.title.style or board.titles, first, max(1, min(length, frames - first)), True))
+    if scene.caption:
+        made.append(Words(scene.caption, board.letters, 0, frames))
+    return tuple(made)

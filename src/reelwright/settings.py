@@ -1,0 +1,113 @@
+"""Everything that a person or an operator may set, read once and passed down (J8).
+
+From, first to last: arguments, environment variables, a `.env` file in the working folder, `reelwright.toml` in the
+working folder or the user's configuration folder, defaults. Every name works with the prefix REELWRIGHT_; the names of
+the video-generation guide work without it too.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from reelwright.errors import RequestError
+
+Quality = Literal["draft", "standard", "high", "premium"]
+
+_QUALITY_WORDS = {"low": "draft", "medium": "standard", "hd": "high", "4k": "premium"}
+
+
+def _quality(value: Any) -> Any:
+    word = str(value).strip().lower()
+    return _QUALITY_WORDS.get(word, word)
+
+
+def _also(name: str, *others: str) -> Any:
+    """The field prefixed, as in the guide, and under its own name."""
+    return AliasChoices(f"REELWRIGHT_{name.upper()}", name.upper(), *others, name)
+
+
+def config_folder() -> Path:
+    """Where a person's own settings, cards and fonts lie; REELWRIGHT_HOME moves it together with the cache."""
+    home = os.environ.get("REELWRIGHT_HOME")
+    return Path(home).expanduser() if home else platformdirs.user_config_path("reelwright", appauthor=False)
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("REELWRIGHT_HOME")
+    return Path(home).expanduser() / "cache" if home else platformdirs.user_cache_path("reelwright", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """One value for the whole program; frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REELWRIGHT_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    default_text_to_video_model: str = Field("placeholder", validation_alias=_also("default_text_to_video_model"))
+    """Model for a prompt alone."""
+    default_image_to_video_model: str = Field("placeholder", validation_alias=_also("default_image_to_video_model"))
+    """Model for a picture and a prompt."""
+    max_video_duration: float = Field(600.0, gt=0, le=86_400, validation_alias=_also("max_video_duration"))
+    """Seconds; longer clips are refused. A film may be longer."""
+    max_video_file_size: int = Field(8 * 1024**3, gt=0, validation_alias=_also("max_video_file_size"))
+    """Bytes; larger input files are refused."""
+    video_quality_preset: Annotated[Quality, BeforeValidator(_quality)] = Field(
+        "standard", validation_alias=_also("video_quality_preset")
+    )
+    """draft, standard, high or premium; low, medium and hd mean the first three."""
+    video_frame_rate: float | None = Field(None, ge=1, le=240, validation_alias=_also("video_frame_rate"))
+    """Frames per second where a request names none; the preset's or the model's if unset."""
+    video_inference_steps: int | None = Field(None, ge=1, le=1000, validation_alias=_also("video_inference_steps"))
+    """Inference steps where a request names none; the model's if unset."""
+    request_timeout: float = Field(600.0, gt=0, validation_alias=_also("request_timeout"))
+    """Seconds until a hosted model is given up."""
+    hf_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("REELWRIGHT_HF_TOKEN", "HF_TOKEN", "HF_API_KEY", "hf_token")
+    )
+    openai_api_key: SecretStr | None = Field(None, validation_alias=_also("openai_api_key"))
+    cache_folder: Path = Field(default_factory=_cache_folder)
+    """Where results are kept so that the same request is not made twice."""
+    cache_limit_gb: float = Field(20.0, ge=0)
+    """GB of results kept; the least recently used go first. 0 keeps nothing."""
+    output_folder: Path = Path("films")
+    """Where films go when no file is named."""
+    workers: int | None = Field(None, ge=1, le=64)
+    """Segments of a film rendered at the same time; by cores and picture size if unset."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  part of pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = [path for path in (config_folder() / "reelwright.toml", Path("reelwright.toml")) if path.is_file()]
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls, toml_file=files)
+
+
+def load(**given: Any) -> Settings:
+    """The settings of this process; raises RequestError that names each wrong one."""
+    try:
+        return Settings(**given)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RequestError(f"the settings cannot be read: {error}", hint="Look at .env and reelwright.toml.") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise RequestError(f"a setting is wrong: {wrong}", hint="Look at the environment, .env and reelwright.toml.") from None
+
+
+@cache
+def current() -> Settings:
+    """The settings, read on first use."""
+    return load()

@@ -1,0 +1,363 @@
+"""The one place where everything is put together: requests and storyboards in, films out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from reelwright import catalog, manifest, settings
+from reelwright.compose import Cut, Film
+from reelwright.errors import MediaError, RequestError
+from reelwright.jobs.direction import Direction
+from reelwright.jobs.measured import Speeds
+from reelwright.jobs.perform import in_segments, render, segment_settings, settled, side_by_side
+from reelwright.jobs.results import Results
+from reelwright.jobs.takes import DRAWN_PACE, Planned, Takes
+from reelwright.media import fonts
+from reelwright.media.encode import Encoding
+from reelwright.request import PRESETS, GenerationRequest
+from reelwright.run import LocalRun
+from reelwright.storyboard import Storyboard, TransitionSpec, plain
+from reelwright.types import VideoSpec
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file that was made.
+
+    `path` where it is; `spec` its size, rate and length; `manifest` what it was made from; `notes` what the person
+    should know; `made` and `reused`: segments rendered now, and found from before.
+    """
+
+    path: Path
+    spec: VideoSpec
+    manifest: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    made: int = 1
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """What will happen to a scene: `state` is "drawn", "kept" (made before), "make" (a model works) or "clip"."""
+
+    name: str
+    model: str | None
+    state: str
+    seconds: float
+    frames: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What rendering a storyboard will do.
+
+    `estimate`: seconds of work; `measured`: whether it rests on this machine's own speed throughout. `segments` in
+    all, `reused` of them are there already.
+    """
+
+    title: str
+    spec: VideoSpec
+    scenes: tuple[ScenePlan, ...]
+    segments: int
+    reused: int
+    estimate: float
+    measured: bool
+    warnings: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """As JSON values."""
+        content = asdict(self)
+        content["spec"] = spec_json(self.spec)
+        return content
+
+
+def spec_json(spec: VideoSpec) -> dict[str, Any]:
+    """A spec as JSON values."""
+    return {
+        "width": spec.width,
+        "height": spec.height,
+        "fps": str(spec.fps),
+        "frames": spec.frames,
+        "seconds": round(float(spec.seconds), 3),
+        "audio": spec.audio,
+    }
+
+
+@dataclass
+class Studio:
+    """Makes clips and films with the settings it is given."""
+
+    settings: settings.Settings = field(default_factory=settings.current)
+
+    def __post_init__(self) -> None:
+        folder = self.settings.cache_folder
+        self.results = Results(folder, round(self.settings.cache_limit_gb * 1e9))
+        self.speeds = Speeds(folder)
+
+    # ---- one clip
+
+    def generate(
+        self, request: GenerationRequest, output: Path, encoding: Encoding | None = None, run: LocalRun | None = None
+    ) -> Result:
+        """What a model makes of the request, written to `output`.
+
+        The model is the request's, or the default for text or image. Raises what resolving and the backend raise.
+        """
+        run = run or LocalRun()
+        output = Path(output)
+        encoding = encoding or Encoding()
+        encoding.codec_for(output)
+        _hold_place(output)
+        takes = self._takes(run, fallback=False)
+        try:
+            model = request.model or self._defaults()[1 if request.inputs else 0]
+            card = catalog.find(model)
+            planned = takes.of_request(self._filled(request, card), card, None, "1", {})
+            planned.make()
+            assert planned.shot is not None
+            shot = planned.shot
+            film = Film((Cut(planned.take, TransitionSpec()),), shot.width, shot.height, shot.fps)
+            content = {"kind": "clip", "request": _request_json(request, model), "inputs": self._relative(planned.inputs, run)}
+            for note in planned.notes:
+                run.note(note)
+            return self._finish(
+                film, output, self._rated(encoding, film.spec, planned.drawn), run, content, [planned], request.prompt
+            )
+        finally:
+            takes.close()
+            run.close()
+
+    def _takes(self, run: LocalRun, *, fallback: bool = True) -> Takes:
+        return Takes(self.results, self.speeds, run, fallback=fallback, largest=self.settings.max_video_file_size)
+
+    def _filled(self, request: GenerationRequest, card: catalog.Card) -> GenerationRequest:
+        """The request with the operator's defaults and limits."""
+        if request.seconds is not None and request.seconds > self.settings.max_video_duration:
+            raise RequestError(
+                f"a clip lasts at most {self.settings.max_video_duration:g} s, not {request.seconds:g}",
+                hint="Make it shorter, use several scenes, or raise MAX_VIDEO_DURATION.",
+                field="seconds",
+            )
+        fps = request.fps if request.fps is not None else self.settings.video_frame_rate
+        options, steps = dict(request.options), self.settings.video_inference_steps
+        if steps is not None and "steps" in card.options:
+            options.setdefault("steps", steps)
+        width, height = request.width, request.height
+        if width is None and height is None and "video_quality_preset" in self.settings.model_fields_set:
+            preset = PRESETS[self.settings.video_quality_preset]
+            width, height = preset.width, preset.height
+            fps = float(preset.fps) if fps is None else fps
+        return replace(request, fps=fps, width=width, height=height, options=options)
+
+    def _filled_board(self, board: Storyboard) -> Storyboard:
+        """The storyboard with the operator's quality and rate where it names none."""
+        changes: dict[str, Any] = {}
+        if board.quality is None and board.size is None and "video_quality_preset" in self.settings.model_fields_set:
+            changes["quality"] = self.settings.video_quality_preset
+        if board.fps is None and board.quality is None and self.settings.video_frame_rate is not None:
+            changes["fps"] = self.settings.video_frame_rate
+        return replace(board, **changes) if changes else board
+
+    def _defaults(self) -> tuple[str, str]:
+        return self.settings.default_text_to_video_model, self.settings.default_image_to_video_model
+
+    # ---- a film
+
+    def render(
+        self,
+        board: Storyboard,
+        output: Path,
+        folder: Path | None = None,
+        encoding: Encoding | None = None,
+        run: LocalRun | None = None,
+    ) -> Result:
+        """The storyboard as a film, written to `output`; files that it names are looked for from `folder`.
+
+        Scenes and segments that were made before are used again. Raises BadStoryboard, MissingAsset, MediaError and
+        what models raise; a model that fails is replaced by the placeholder, and a note says so.
+        """
+        run = run or LocalRun()
+        run.folder = folder or Path()
+        output = Path(output)
+        encoding = encoding or Encoding()
+        encoding.codec_for(output)
+        _hold_place(output)
+        takes = self._takes(run)
+        try:
+            board = self._filled_board(board)
+            direction = Direction(board, takes, run, self._defaults())
+            planned = direction.planned()
+            direction.film(planned)  # what would stop the film stops it before a model works
+            direction.make(planned)
+            film = direction.film(planned)
+            for scene in planned:
+                for note in scene.notes:
+                    run.note(note)
+            written = "".join(dict.fromkeys(c for cut in film.cuts for word in cut.words for c in word.text))
+            if lacking := fonts.missing(written + "".join(dict.fromkeys(c for text in film.subtitles for c in text.text))):
+                run.note(fonts.missing_note(lacking))
+            inputs = self._relative({ref: known for scene in planned for ref, known in scene.inputs.items()}, run)
+            content = {"kind": "film", "storyboard": plain(board), "inputs": {**inputs, **self._other_inputs(board, takes)}}
+            drawn = all(scene.drawn for scene in planned)
+            rated = self._rated(encoding, film.spec, drawn, board)
+            return self._finish(film, output, rated, run, content, planned, board.title)
+        finally:
+            takes.close()
+            run.close()
+
+    def plan(self, board: Storyboard, folder: Path | None = None, ending: str = ".mp4") -> Plan:
+        """What rendering would do, without doing it."""
+        run = LocalRun(folder=folder or Path())
+        takes = self._takes(run)
+        try:
+            board = self._filled_board(board)
+            direction = Direction(board, takes, run, self._defaults())
+            planned = direction.planned()
+            film = direction.film(planned)
+        finally:
+            takes.close()
+        encoding = self._rated(Encoding(), film.spec, all(scene.drawn for scene in planned), board)
+        missing, count = film.spec.frames, 1
+        reused = 0
+        if in_segments(Path(f"film{ending}"), encoding):
+            encoding = settled(encoding, film.spec, side_by_side(film.spec, self.settings.workers))
+            segments = film.segments(segment_settings(encoding))
+            left = [segment for segment in segments if self.results.find(segment.key, ".mp4") is None]
+            missing, count, reused = sum(each.spec.frames for each in left), len(segments), len(segments) - len(left)
+        estimate, measured = self.speeds.estimate("film", film.width * film.height * missing, DRAWN_PACE)
+        for scene in planned:
+            if not scene.ready and scene.shot is not None:
+                pixels = scene.shot.width * scene.shot.height * scene.shot.frames
+                seconds, known = self.speeds.estimate(scene.shot.card.id, pixels, 2.0)
+                estimate, measured = estimate + seconds, measured and known
+        scenes = tuple(_scene_plan(scene, film.fps) for scene in planned)
+        return Plan(board.title, film.spec, scenes, count, reused, estimate, measured, self.advice(board))
+
+    def advice(self, board: Storyboard) -> tuple[str, ...]:
+        """Warnings that do not stop a film: vague prompts, each with its scene."""
+        from reelwright.request import advice
+
+        return tuple(f"Scene {board.name(i)}: {text}" for i, scene in enumerate(board.scenes) for text in advice(scene.prompt))
+
+    def check(self, board: Storyboard, folder: Path | None = None) -> tuple[str, ...]:
+        """Everything that would stop the film beyond its form: missing files, unknown models, options out of range."""
+        run = LocalRun(folder=folder or Path())
+        takes = self._takes(run)
+        try:
+            return Direction(board, takes, run, self._defaults()).problems()
+        finally:
+            takes.close()
+
+    def _rated(self, encoding: Encoding, spec: VideoSpec, drawn: bool, board: Storyboard | None = None) -> Encoding:
+        """The encoding with the preset's bitrate as its ceiling, or one that goes with the number of pixels."""
+        if encoding.bitrate is None and encoding.rate == "capped":
+            plain_preset = board is not None and board.size is None and board.fps is None
+            if plain_preset and board is not None:
+                bitrate = PRESETS[board.preset].bitrate
+            else:  # three quarters of a power: twice the pixels need less than twice the bits
+                bitrate = round(3000 * (spec.width * spec.height * float(spec.fps) / (1280 * 720 * 30)) ** 0.75)
+            encoding = replace(encoding, bitrate=max(100, bitrate))
+        return encoding if drawn or encoding.speed != "drawn" else replace(encoding, speed="filmed")
+
+    def _relative(self, inputs: dict[str, str], run: LocalRun) -> dict[str, str]:
+        return {ref: known for ref, known in inputs.items() if (run.folder / ref).is_file()}
+
+    def _other_inputs(self, board: Storyboard, takes: Takes) -> dict[str, str]:
+        refs = [getattr(board.sound, "file", None), board.subtitles]
+        return {ref: takes.digest(ref) for ref in refs if ref is not None}
+
+    def _finish(
+        self,
+        film: Film,
+        output: Path,
+        encoding: Encoding,
+        run: LocalRun,
+        content: dict[str, Any],
+        planned: Sequence[Planned],
+        title: str,
+    ) -> Result:
+        """Render the film with its manifest inside and beside it."""
+        content |= {
+            "spec": spec_json(film.spec),
+            "encoding": manifest.facts(encoding),
+            "scenes": [_scene_json(scene) for scene in planned],
+            "versions": manifest.versions(),
+            "notes": list(run.notes),
+        }
+        encoding = replace(encoding, metadata={**manifest.tags(content, title[:200]), **encoding.metadata})
+        rendered = render(film, output, encoding, self.results, self.speeds, run, self.settings.workers)
+        content["notes"] = list(run.notes)
+        if content["inputs"]:  # only beside: the film itself is the same wherever it lies
+            content["folder"] = _way(output.parent, run.folder)
+        manifest.write(content, output)
+        self.results.trim()
+        return Result(output, film.spec, content, tuple(run.notes), rendered.segments - rendered.reused, rendered.reused)
+
+    def again(self, path: Path, output: Path, run: LocalRun | None = None) -> Result:
+        """Make the file at `path` anew from its manifest; raises MediaError (none), MissingAsset (inputs gone or changed)."""
+        from reelwright.storyfile import validated
+
+        content = manifest.read(path)
+        folder = manifest.folder(content, path)
+        manifest.hold_inputs(content, folder)
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            encoding = Encoding(**{name: value for name, value in content["encoding"].items() if name != "threads"})
+            board = validated(content["storyboard"]) if content["kind"] == "film" else None
+            request = TypeAdapter(GenerationRequest).validate_python(content["request"]) if board is None else None
+        except (KeyError, TypeError, ValidationError) as error:
+            raise MediaError(f"the manifest of {path.name} is damaged: {error}", file=path.name) from None
+        if board is not None:
+            return self.render(board, output, folder, encoding, run)
+        assert request is not None
+        run = run or LocalRun()
+        run.folder = folder
+        return self.generate(request, output, encoding, run)
+
+
+def _hold_place(output: Path) -> None:
+    """Find out before the work whether its result can be written."""
+    if output.is_dir():
+        raise RequestError(f"{output} is a folder", hint="Name a file in it.", field="output")
+    if not output.parent.is_dir():
+        hint = "Create it first, or choose another place with -o."
+        raise RequestError(f"the folder {output.parent} does not exist", hint=hint, field="output")
+    if not os.access(output.parent, os.W_OK):
+        raise RequestError(
+            f"the folder {output.parent} cannot be written to", hint="Choose another place with -o.", field="output"
+        )
+
+
+def _way(start: Path, end: Path) -> str:
+    """The way from folder to folder; the whole path if there is none (another drive)."""
+    try:
+        return Path(os.path.relpath(end.resolve(), start.resolve())).as_posix()
+    except ValueError:
+        return end.resolve().as_posix()
+
+
+def _scene_plan(scene: Planned, fps: Fraction) -> ScenePlan:
+    state = "clip" if scene.shot is None else "drawn" if scene.drawn else "kept" if scene.ready else "make"
+    return ScenePlan(scene.name, scene.asked, state, round(float(scene.take.frames / fps), 3), scene.take.frames, scene.notes)
+
+
+def _scene_json(scene: Planned) -> dict[str, Any]:
+    content: dict[str, Any] = {"name": scene.name, "frames": scene.take.frames, "key": scene.take.key}
+    if scene.shot is not None:
+        content |= {"asked": scene.asked, "served": scene.served, "fingerprint": scene.shot.fingerprint, "shot": scene.shot.facts}
+    return json.loads(json.dumps(content))  # type: ignore[no-any-return]  # plain values only
+
+
+def _request_json(request: GenerationRequest, model: str) -> dict[str, Any]:
+    from pydantic import TypeAdapter
+
+    content: dict[str, Any] = TypeAdapter(GenerationRequest).dump_python(replace(request, model=model), mode="json")
+    return {name: value for name, value in content.items() if value not in (None, "", [], {})}
