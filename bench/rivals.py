@@ -40,9 +40,9 @@ def ffmpeg_version(binary: str) -> str:
     return subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout.split()[2].split("-")[0]
 
 
-def moviepy_command(python: Path, job: Path, output: Path, *, lossless: bool = False) -> list[str]:
-    """The command that does the work with moviepy."""
-    return [str(python), str(HERE / "with_moviepy.py"), str(job), str(output), *(["lossless"] if lossless else [])]
+def moviepy_command(python: Path, job: Path, output: Path, way: str, *, lossless: bool = False) -> list[str]:
+    """The command that does the work with moviepy in one of its ways."""
+    return [str(python), str(HERE / "with_moviepy.py"), str(job), str(output), way, *(["lossless"] if lossless else [])]
 
 
 def ffmpeg_command(binary: str, job: dict[str, Any], output: Path, *, lossless: bool = False) -> list[str]:

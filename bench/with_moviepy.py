@@ -1,7 +1,8 @@
-"""The work with moviepy 2, run by a Python that has it: `with_moviepy.py JOB.json OUTPUT [lossless]`.
+"""The work with moviepy 2, run by a Python that has it: `with_moviepy.py JOB.json OUTPUT WAY [lossless]`.
 
-Stills are cropped and scaled per frame by Pillow within `transform`, with the filter that moviepy's own `resized` uses;
-that is faster and truer than `resized` of a function of time. Nothing of Reelwright is imported.
+WAY "resized" is moviepy's own way to move over a still: `resized` and `with_position` with functions of time. WAY "pillow"
+crops and scales each frame by Pillow within `transform`, with the same filter: faster and truer, and more to write.
+Nothing of Reelwright is imported.
 """
 
 from __future__ import annotations
@@ -23,6 +24,24 @@ def cpu() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+def resized(still: str, boxes: list[list[float]], size: tuple[int, int], fps: int) -> CompositeVideoClip:
+    """A camera move over a still, as moviepy's documentation has it."""
+
+    def box(seconds: float) -> list[float]:
+        return boxes[min(len(boxes) - 1, round(seconds * fps))]
+
+    def scale(seconds: float) -> float:
+        left, _, right, _ = box(seconds)
+        return size[0] / (right - left)
+
+    def place(seconds: float) -> tuple[float, float]:
+        left, top, _, _ = box(seconds)
+        return -left * scale(seconds), -top * scale(seconds)
+
+    clip = ImageClip(still, duration=len(boxes) / fps).resized(scale).with_position(place)
+    return CompositeVideoClip([clip], size=size)
+
+
 def moving(still: str, boxes: list[list[float]], size: tuple[int, int], fps: int) -> ImageClip:
     """A camera move over a still."""
 
@@ -42,9 +61,9 @@ def main() -> None:
     job, output = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2]
     began, before = time.perf_counter(), cpu()
     size, fps = (job["width"], job["height"]), job["fps"]
-    clips = []
+    move, clips = {"resized": resized, "pillow": moving}[sys.argv[3]], []
     for index, (still, boxes) in enumerate(zip(job["stills"], job["boxes"], strict=True)):
-        clip = moving(still, boxes, size, fps)
+        clip = move(still, boxes, size, fps)
         start = index * (job["frames"] - job["overlap"]) / fps
         if index == job["captioned"]:
             text = TextClip(job["font"], job["caption"], font_size=job["letter_px"], color="white", stroke_color="black",
@@ -54,7 +73,7 @@ def main() -> None:
             clip = clip.with_effects([vfx.CrossFadeIn(job["overlap"] / fps)])
         clips.append(clip.with_start(start))
     film = CompositeVideoClip(clips, size=size)
-    lossless = len(sys.argv) > 3
+    lossless = len(sys.argv) > 4
     rate = ["-qp", "0"] if lossless else [*job["rate"], "-movflags", "+faststart"]
     film.write_videofile(output, fps=fps, codec="libx264", preset="ultrafast" if lossless else "veryfast", audio=False,
                          ffmpeg_params=rate, logger=None, pixel_format="yuv420p")  # fmt: skip

@@ -129,7 +129,7 @@ def test_a_take_that_ends_early_is_an_error_of_its_scene() -> None:
 
     made = Film((Cut(Take(short, 24, "x"), TransitionSpec(), name="intro"),), WIDTH, HEIGHT, FPS)
     with pytest.raises(MediaError, match="Scene intro: it has fewer frames"):
-        list(made.frames(0, 1))
+        list(made.frames())
 
 
 def test_everything_is_closed_when_a_segment_is_left_early() -> None:
@@ -209,14 +209,14 @@ def test_words_stand_for_their_time_only() -> None:
     """S6: captions and titles at the right times."""
     words = (Words("HELLO", LetterStyle(size=0.3, position="center"), 10, 20),)
     made = Film((Cut(take(0, 40), TransitionSpec(), words),), WIDTH, HEIGHT, FPS)
-    shown = [inked(frame, flat(place, 0)) > 0.02 for place, frame in enumerate(made.frames(0, 1))]
+    shown = [inked(frame, flat(place, 0)) > 0.02 for place, frame in enumerate(made.frames())]
     assert shown == [10 <= place < 30 for place in range(40)]
 
 
 def test_a_fading_title_rises_and_falls() -> None:
     words = (Words("HELLO", LetterStyle(size=0.3, position="center", colour="#ff0000"), 0, 40, fades=True),)
     black = Take(lambda: Video(VideoSpec(WIDTH, HEIGHT, FPS, 40), (Frame.filled(WIDTH, HEIGHT) for _ in range(40))), 40, "x")
-    levels = [float(frame.v.mean()) for frame in Film((Cut(black, TransitionSpec(), words),), WIDTH, HEIGHT, FPS).frames(0, 1)]
+    levels = [float(frame.v.mean()) for frame in Film((Cut(black, TransitionSpec(), words),), WIDTH, HEIGHT, FPS).frames()]
     assert levels[0] < levels[4] < levels[12]
     assert levels[20] > levels[36] > levels[39]
 

@@ -1,12 +1,14 @@
 """Takes become a film: a timeline, transitions, letters and sound, rendered in segments that can be kept.
 
-A film is cut into segments, each a scene (short ones share) from where the transition into it ends to where the
-transition out of it ends. Segments are closed groups of pictures with one encoder setting, so a film is their packets
-one after another, and a change re-encodes the segments that it touches and no others (docs/decisions/0004).
+A film is cut into segments: each is a part of a scene (short scenes share one) between where the transition into the
+scene ends and where the transition out of it ends. Segments are closed groups of pictures with one encoder setting, so a
+film is their packets one after another, and a change re-encodes the segments that it touches (docs/decisions/0004).
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +26,9 @@ from reelwright.media.overlay import Overlay
 from reelwright.storyboard import SoundTrack, TransitionSpec
 from reelwright.types import SAMPLE_RATE, Chunk, Frame, Video, VideoSpec
 
-ENGINE = 1
+GROUP = 2
+"""Seconds between key frames, and thus the most that a part of a scene has."""
+ENGINE = 2
 """Counted up whenever the same film comes out with other pixels; kept segments of older engines are then not used."""
 
 Samples = Callable[[], Iterator[Chunk]]
@@ -35,7 +39,7 @@ class Take:
     """What a scene shows, at the film's size and rate.
 
     `open` starts it anew each time it is called. `key`: fingerprint of all that its pixels depend on. `heard` opens its
-    sound; `narration` what is spoken over it.
+    sound; `narration` what is spoken over it. `skips`: its frames can be passed over without being made.
     """
 
     open: Callable[[], Video]
@@ -43,6 +47,7 @@ class Take:
     key: str
     heard: Samples | None = None
     narration: Samples | None = None
+    skips: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,29 +131,47 @@ class Film:
     # ---- pictures
 
     def segments(self, settings: Any) -> tuple[Segment, ...]:
-        """The film in segments of at least a second; `settings` (JSON values) of the encoder are part of their keys."""
-        made, first, frames = [], 0, 0
+        """The film in segments; `settings` (JSON values) of the encoder are part of their keys.
+
+        Each has at least a second of whole scenes, or is an equal part of one, of at most two seconds, if that scene's
+        frames can be passed over.
+        """
+        made, first = [], 0
         for index, cut in enumerate(self.cuts):
-            frames += cut.take.frames - (self.overlap(index - 1) if index else 0)
-            if frames >= self.fps or index == len(self.cuts) - 1:
-                spec = VideoSpec(self.width, self.height, self.fps, frames)
-                facts = [ENGINE, settings, self.width, self.height, str(self.fps), self._facts(first, index + 1)]
-                made.append(Segment(fingerprint(facts), spec, _opener(self, first, index + 1, spec)))
-                first, frames = index + 1, 0
+            begin, end = self._begin(first), self._end(index)
+            if end - begin < self.fps and index < len(self.cuts) - 1:
+                continue
+            parts = max(1, math.ceil((end - begin) / (GROUP * self.fps))) if first == index and cut.take.skips else 1
+            marks = [begin + (end - begin) * part // parts for part in range(parts + 1)]
+            for one, other in itertools.pairwise(marks):
+                spec = VideoSpec(self.width, self.height, self.fps, other - one)
+                facts = [ENGINE, settings, self.width, self.height, str(self.fps), self._facts(one, other, first, index)]
+                made.append(Segment(fingerprint(facts), spec, _opener(self, one, other, spec)))
+            first = index + 1
         return tuple(made)
 
-    def _facts(self, first: int, last: int) -> list[Any]:
-        """Everything that the pixels of these cuts depend on, as JSON values."""
-        facts: list[Any] = [[self.overlap(first - 1) if first else 0]]
-        for index in range(first, last + 1):
-            if index < len(self.cuts) and (index < last or self.overlap(index - 1)):
-                cut = self.cuts[index]
-                words = [[word.text, repr(word.style), word.first, word.frames, word.fades] for word in cut.words]
-                facts.append([cut.take.key, cut.take.frames, words])
-                if index < last:
+    def _begin(self, index: int) -> int:
+        """The film's first frame after the transition into cut `index`."""
+        return self.starts[index] + (self.overlap(index - 1) if index else 0)
+
+    def _end(self, index: int) -> int:
+        """The film's first frame after the transition out of cut `index`."""
+        return self.starts[index] + self.cuts[index].take.frames
+
+    def _facts(self, begin: int, end: int, first: int, last: int) -> list[Any]:
+        """Everything that the pixels of these frames, of cuts `first` to `last`, depend on, as JSON values."""
+        facts: list[Any] = []
+        for index in range(first, min(last + 2, len(self.cuts))):
+            cut, start = self.cuts[index], self.starts[index]
+            if start < end:
+                words = [
+                    [word.text, repr(word.style), word.first, word.frames, word.fades]
+                    for word in cut.words
+                    if start + word.first < end and start + word.first + word.frames > begin
+                ]
+                facts.append([cut.take.key, cut.take.frames, start - begin, words])
+                if index <= last and self.overlap(index) and self._end(index) - self.overlap(index) < end:
                     facts.append([cut.going.name, self.overlap(index)])
-        begin = self.starts[first] + (self.overlap(first - 1) if first else 0)
-        end = self.starts[last - 1] + self.cuts[last - 1].take.frames
         facts.append([[text.first - begin, text.frames, text.text, repr(text.style)] for text in self._subtitles(begin, end)])
         return facts
 
@@ -160,41 +183,44 @@ class Film:
                 found.append(Words(caption.text, self.letters, first, max(1, last - first)))
         return found
 
-    def frames(self, first: int, last: int) -> Iterator[Frame]:
-        """The frames of cuts `first`..`last`-1, from the end of the transition into the first of them."""
-        place = self.starts[first] + (self.overlap(first - 1) if first else 0)
-        end = self.starts[last - 1] + self.cuts[last - 1].take.frames
-        over = _Lettering(self._subtitles(place, end), self)
-        for index in range(first, last):
-            for frame in self._cut(index):
+    def frames(self, begin: int = 0, end: int | None = None) -> Iterator[Frame]:
+        """The frames `begin` to `end` (not included; None: to the last) of the film."""
+        end, place = self.spec.frames if end is None else end, begin
+        over = _Lettering(self._subtitles(begin, end), self)
+        for index in range(len(self.cuts)):
+            if self._end(index) <= begin or self._begin(index) >= end:
+                continue
+            start = self.starts[index]
+            for frame in self._cut(index, max(begin, self._begin(index)) - start, min(end, self._end(index)) - start):
                 over.draw(frame, place)
                 place += 1
                 yield frame
 
-    def _cut(self, index: int) -> Iterator[Frame]:
-        """One cut's frames, its transition out with them."""
-        cut, skipped, shared = self.cuts[index], self.overlap(index - 1) if index else 0, self.overlap(index)
+    def _cut(self, index: int, begin: int, end: int) -> Iterator[Frame]:
+        """Frames `begin` to `end` of one cut, the transition out of it drawn where it lies among them."""
+        cut, alone = self.cuts[index], self.cuts[index].take.frames - self.overlap(index)
         video = self._open(index)
         following: Video | None = None
         try:
             words = _Lettering(cut.words, self)
-            self._skip(video, skipped, index)
-            for place in range(skipped, cut.take.frames - shared):
+            self._skip(video, begin, index)
+            for place in range(begin, min(end, alone)):
                 frame = self._next(video, index)
                 with self._about(index):
                     words.draw(frame, place)
                 yield frame
-            if shared:
+            if end > alone:
                 following = self._open(index + 1)
+                self._skip(following, max(begin - alone, 0), index + 1)
                 draw = transitions.find(cut.going.name).draw
                 next_words = _Lettering(self.cuts[index + 1].words, self)
-                for place in range(shared):
+                for place in range(max(begin, alone), end):
                     a, b = self._next(video, index), self._next(following, index + 1)
                     with self._about(index):
-                        words.draw(a, cut.take.frames - shared + place)
+                        words.draw(a, place)
                     with self._about(index + 1):
-                        next_words.draw(b, place)
-                    yield draw(a, b, (place + 1) / (shared + 1))
+                        next_words.draw(b, place - alone)
+                    yield draw(a, b, (place - alone + 1) / (self.overlap(index) + 1))
         finally:
             video.close()
             if following is not None:
@@ -266,8 +292,8 @@ class Film:
         return made
 
 
-def _opener(film: Film, first: int, last: int, spec: VideoSpec) -> Callable[[], Video]:
-    return lambda: Video(spec, film.frames(first, last))
+def _opener(film: Film, begin: int, end: int, spec: VideoSpec) -> Callable[[], Video]:
+    return lambda: Video(spec, film.frames(begin, end))
 
 
 def _crossed(film: Film, index: int, heard: Samples) -> Samples:
@@ -319,4 +345,4 @@ def captioned(video: Video, texts: Sequence[Caption], style: LetterStyle) -> Vid
         tuple(texts),
         style,
     )
-    return Video(spec, film.frames(0, 1), video.samples, (video,))
+    return Video(spec, film.frames(), video.samples, (video,))

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 REEL = [sys.executable, "-c", "from reelwright.cli import main; main()"]
-SCENES = 6
+SCENES, PARTS = 6, 12  # of two seconds
 BOARD = "title: Journey\nsize: 160x90\nfps: 24\ntransition: crossfade\nsound: calm\nscenes:\n" + "".join(
     f"- {{prompt: A boat number {n} at sea at sunrise, seconds: 4, camera: dolly in}}\n" for n in range(SCENES)
 )
@@ -92,13 +92,13 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(place: Path) -> None:
         if moment == 0:
             assert not (place / "work" / "film.mp4").exists()
         assert kept(place) >= before
-        before = min(kept(place), SCENES - 1)
+        before = min(kept(place), PARTS - 1)
     there = kept(place)
     code, out, err = run(place, "render", "film.yaml", "--json")
     assert code == 0, err
     made = json.loads(out)
     assert made["reused"] == there > 0
-    assert made["made"] + made["reused"] == SCENES
+    assert made["made"] + made["reused"] == PARTS
     assert (place / "work" / "film.mp4").read_bytes() == (whole / "work" / "film.mp4").read_bytes()
     assert litter(place) == []
     assert sorted(path.name for path in (place / "work").iterdir()) == ["film.mp4", "film.mp4.json", "film.yaml"]
@@ -114,7 +114,7 @@ def test_an_interrupt_stops_at_once_and_leaves_nothing(place: Path, number: sign
     running.send_signal(number)
     code, out, err = finish(running)
     assert code == 130, err
-    assert kept(place) < SCENES, "it went on to the end"
+    assert kept(place) < PARTS, "it went on to the end"
     assert out == ""
     assert "Traceback" not in err
     if machine:
@@ -149,7 +149,7 @@ def test_two_at_once_make_each_segment_once(place: Path) -> None:
     answers = [finish(running) for running in both]
     assert [code for code, _, _ in answers] == [0, 0], answers
     assert (place / "work" / "a.mp4").read_bytes() == (place / "work" / "b.mp4").read_bytes()
-    assert kept(place) == SCENES
+    assert kept(place) == PARTS
     assert litter(place) == []
     assert len(frames_of(place / "work" / "a.mp4")) == json.loads(answers[0][1])["frames"]
 

@@ -54,8 +54,8 @@ class Placeholder:
     """
 
     def __init__(self) -> None:
-        self._stills: Recent[Still] = Recent(2)
-        self._plates: Recent[_Plates] = Recent(2)
+        self._stills: Recent[Still] = Recent(4)
+        self._plates: Recent[_Plates] = Recent(4)
 
     def check(self, card: Card) -> None:
         """Every card that asks for nothing but the options below can be drawn; raises Unsupported."""

@@ -72,7 +72,7 @@ def render(
     """
     if not in_segments(path, encoding):
         samples = film.sound()
-        video = Video(film.spec, film.frames(0, len(film.cuts)), samples() if samples else None)
+        video = Video(film.spec, film.frames(), samples() if samples else None)
         with _one_thread_each():
             for note in save(video, path, encoding, lambda done, total: run.step(done, total, "render")):
                 run.note(note)

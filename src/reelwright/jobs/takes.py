@@ -111,7 +111,8 @@ class Takes:
         key = fingerprint([shot.fingerprint, spec.width, spec.height, str(spec.fps), spec.frames])
         inputs = {given.ref: given.digest for given in shot.inputs if given.ref not in made}
         if card.instant:
-            take = Take(lambda: _conformed(self._generate(shot), spec), spec.frames, key)
+            as_drawn = (own.width, own.height, own.fps, own.frames) == (spec.width, spec.height, spec.fps, spec.frames)
+            take = Take(lambda: _conformed(self._generate(shot), spec), spec.frames, key, skips=as_drawn)
 
             def last() -> Path:
                 return self._last_frame(key, lambda: self._generate(_unlabelled(shot)))
