@@ -229,9 +229,7 @@ def films(
     print("SSIM: a file against its renderer's own uncompressed frames; a sharper picture loses more. shown: against a slow,")
     print("supersampled rendering of the same views, above the caption: sharpness counts too; FFmpeg's zoompan, a pixel beside")
     print("it, has none. others: cores that other processes used meanwhile. Every row has the same rate control (capped CRF 20).")
-    print(
-        "moviepy: `resized` is its own way, which the bars are held against; `pillow` is written by hand. Both veryfast."
-    )
+    print("moviepy: `resized` is its own way, which the bars are held against; `pillow` is written by hand. Both veryfast.")
     python = options.moviepy if moviepy else None
     for name in ("high",) if options.quick else ("standard", "high"):
         work = Work(name, pictures)
