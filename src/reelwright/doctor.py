@@ -99,6 +99,21 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("GPU", "ok", line)
 
 
+def gpu_memory() -> tuple[float, ...]:
+    """GB of each NVIDIA GPU of this machine, in the driver's order; empty without one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    import subprocess
+
+    query = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603  a fixed command
+        return tuple(float(line) * 2**20 / 1e9 for line in answer.split())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+
+
 def _disk() -> Iterator[Finding]:
     try:
         known = settings.current()

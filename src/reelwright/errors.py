@@ -6,6 +6,10 @@
     + Unsupported                       422    2    the model or format cannot do this
     + BadStoryboard                     422    2
     + MissingAsset                      404    2
+    + NotFound                          404    2    no such job, key ...
+    + Conflict                          409    2    it is not in a state for that
+    + Unauthorized                      401    2    no key, or not a valid one
+    + Forbidden                         403    2    the key does not allow this
     + TooLarge                          413    2
   + Unavailable                         503    3    could be done, but not here and now
     + MissingExtra                      503    3    an optional dependency is not installed
@@ -13,6 +17,7 @@
     + NoWorker                          503    3
     + OutOfMemory                       503    3
     + DiskFull                          507    3
+    + QuotaExceeded                     429    3    more than this key may
   + BackendError                        502    4    the model or its provider failed
     + ProviderFailed                    502    4
     + RateLimited                       429    4
@@ -102,6 +107,30 @@ class MissingAsset(RequestError):
     code, status = "asset_not_found", 404
 
 
+class NotFound(RequestError):
+    """There is no such job, key or storyboard."""
+
+    code, status = "not_found", 404
+
+
+class Conflict(RequestError):
+    """It is not in a state in which this can be done."""
+
+    code, status = "conflict", 409
+
+
+class Unauthorized(RequestError):
+    """No API key was given, or it is unknown, expired or revoked."""
+
+    code, status = "unauthorized", 401
+
+
+class Forbidden(RequestError):
+    """The API key does not allow this."""
+
+    code, status = "forbidden", 403
+
+
 class TooLarge(RequestError):
     """An input or output is over a limit."""
 
@@ -143,6 +172,12 @@ class DiskFull(Unavailable):
     """The disk filled up, or a quota or file-size limit was met, while writing."""
 
     code, status = "disk_full", 507
+
+
+class QuotaExceeded(Unavailable):
+    """More than the key's owner may have; `details["after"]` is the number of seconds to wait where that helps."""
+
+    code, status = "quota_exceeded", 429
 
 
 class BackendError(ReelwrightError):

@@ -132,3 +132,14 @@ class LocalRun:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
+
+
+@dataclass
+class FoundRun(LocalRun):
+    """A run whose inputs are found by `finder`, such as assets by their ids; without one, as files."""
+
+    finder: Callable[[str], Path] | None = None
+
+    def fetch(self, ref: str) -> Path:
+        """The file behind a reference; raises MissingAsset."""
+        return super().fetch(ref) if self.finder is None else self.finder(ref)

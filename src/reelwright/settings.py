@@ -45,6 +45,11 @@ def _cache_folder() -> Path:
     return Path(home).expanduser() / "cache" if home else platformdirs.user_cache_path("reelwright", appauthor=False)
 
 
+def _data_folder() -> Path:
+    home = os.environ.get("REELWRIGHT_HOME")
+    return Path(home).expanduser() / "data" if home else platformdirs.user_data_path("reelwright", appauthor=False)
+
+
 class Settings(BaseSettings):
     """One value for the whole program; frozen."""
 
@@ -82,6 +87,27 @@ class Settings(BaseSettings):
     """Where films go when no file is named."""
     workers: int | None = Field(None, ge=1, le=64)
     """Segments of a film rendered at the same time; by cores and picture size if unset."""
+    data_folder: Path = Field(default_factory=_data_folder)
+    """Where a server keeps its jobs and files."""
+    store: str | None = None
+    """Database of the jobs: sqlite:///PATH or postgresql://USER@HOST/NAME; a file in `data_folder` if unset."""
+    blobs: str | None = None
+    """Where a server's files lie: file:///FOLDER or s3://BUCKET/PREFIX; `data_folder` if unset."""
+    queue: str | None = None
+    """What wakes workers: celery+redis://HOST; if unset they look into the store themselves."""
+
+    lease: float = Field(60.0, ge=1, le=3600)
+    """Seconds after which a worker that says nothing is taken for dead. Workers of one store need the same."""
+
+    @property
+    def store_url(self) -> str:
+        """The store's address."""
+        return self.store or f"sqlite:///{self.data_folder.expanduser().absolute() / 'reelwright.db'}"
+
+    @property
+    def blobs_url(self) -> str:
+        """The blobs' address."""
+        return self.blobs or (self.data_folder.expanduser().absolute() / "blobs").as_uri()
 
     @classmethod
     def settings_customise_sources(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from reelwright import catalog, manifest, settings
+from reelwright.catalog import Shot
 from reelwright.compose import Cut, Film
-from reelwright.errors import MediaError, RequestError
-from reelwright.jobs.direction import Direction
+from reelwright.errors import BadStoryboard, MediaError, RequestError
+from reelwright.jobs.direction import Direction, order
 from reelwright.jobs.measured import Speeds
 from reelwright.jobs.perform import in_segments, render, segment_settings, settled, side_by_side
 from reelwright.jobs.results import Results
@@ -21,7 +22,7 @@ from reelwright.jobs.takes import DRAWN_PACE, Planned, Takes
 from reelwright.media import fonts
 from reelwright.media.encode import Encoding
 from reelwright.request import PRESETS, GenerationRequest
-from reelwright.run import LocalRun
+from reelwright.run import FoundRun, LocalRun
 from reelwright.storyboard import Storyboard, TransitionSpec, plain
 from reelwright.types import VideoSpec
 
@@ -76,6 +77,16 @@ class Plan:
         content = asdict(self)
         content["spec"] = spec_json(self.spec)
         return content
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The scenes of a film in the order of their making, and for each (by its number) the shot that a model has to make,
+    or None; `estimate`: seconds that putting the film together will take."""
+
+    order: tuple[int, ...]
+    shots: tuple[Shot | None, ...]
+    estimate: float
 
 
 def spec_json(spec: VideoSpec) -> dict[str, Any]:
@@ -168,7 +179,50 @@ class Studio:
     def _defaults(self) -> tuple[str, str]:
         return self.settings.default_text_to_video_model, self.settings.default_image_to_video_model
 
+    def shot(self, request: GenerationRequest, find: Callable[[str], Path] | None = None) -> tuple[Shot, tuple[str, ...]]:
+        """What a request comes to, with notes on what was adapted; `find` turns an input's reference into a file.
+
+        Nothing is made. Raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset.
+        """
+        takes = self._takes(FoundRun(finder=find), fallback=False)
+        try:
+            card = catalog.find(request.model or self._defaults()[1 if request.inputs else 0])
+            planned = takes.of_request(self._filled(request, card), card, None, "1", {})
+            assert planned.shot is not None
+            return planned.shot, planned.notes
+        finally:
+            takes.close()
+
+    def estimate(self, shot: Shot) -> tuple[float, bool]:
+        """Seconds that a shot will take, and whether that rests on measurements of this machine."""
+        pixels = shot.width * shot.height * shot.frames
+        if shot.card.instant:
+            return self.speeds.estimate("film", pixels, DRAWN_PACE)
+        if self.results.find(shot.fingerprint, ".mp4") is not None:
+            return self.speeds.estimate("film", pixels, DRAWN_PACE)
+        return self.speeds.estimate(shot.card.id, pixels, 2.0)
+
     # ---- a film
+
+    def orders(self, board: Storyboard, find: Callable[[str], Path] | None = None) -> Orders:
+        """What a storyboard's film is made of, in the order in which scenes have to be made.
+
+        Nothing is made. Raises BadStoryboard with everything that would stop it.
+        """
+        run = FoundRun(finder=find)
+        takes = self._takes(run)
+        try:
+            board = self._filled_board(board)
+            direction = Direction(board, takes, run, self._defaults())
+            if problems := direction.problems():
+                raise BadStoryboard(problems[0], hint=" ".join(problems[1:]), problems=list(problems))
+            planned = direction.planned()
+            film = direction.film(planned)
+            shots = tuple(None if scene.shot is None or scene.drawn else scene.shot for scene in planned)
+            pixels = film.width * film.height * film.spec.frames
+            return Orders(tuple(order(board)), shots, self.speeds.estimate("film", pixels, DRAWN_PACE)[0])
+        finally:
+            takes.close()
 
     def render(
         self,
@@ -208,6 +262,29 @@ class Studio:
             drawn = all(scene.drawn for scene in planned)
             rated = self._rated(encoding, film.spec, drawn, board)
             return self._finish(film, output, rated, run, content, planned, board.title)
+        finally:
+            takes.close()
+            run.close()
+
+    def make_scene(self, board: Storyboard, index: int, run: LocalRun) -> tuple[str, Path] | None:
+        """Have a model make one scene of a storyboard, as `render` would; its key and where it is kept.
+
+        None if nothing of it has to be kept: a clip, or a scene of an instant model. Raises what the model raises.
+        """
+        takes = self._takes(run, fallback=False)
+        try:
+            board = self._filled_board(board)
+            direction = Direction(board, takes, run, self._defaults())
+            planned = direction.planned()
+            scene, source = planned[index], board.source_of(index)
+            if scene.shot is None or scene.drawn:
+                return None
+            if source is not None:
+                planned[source].last_frame()
+            scene.make()
+            for note in scene.notes:
+                run.note(note)
+            return scene.shot.fingerprint, self.results.path(scene.shot.fingerprint, ".mp4")
         finally:
             takes.close()
             run.close()

@@ -128,8 +128,8 @@ def test_a_seed_that_was_not_given_follows_from_the_words() -> None:
 
 
 def test_lanes_name_backend_and_memory() -> None:
-    assert made()[0].lane == "b.12"
-    assert made(find("placeholder"))[0].lane == "placeholder"
+    assert made()[0].lane == "gpu.12"
+    assert made(find("placeholder"))[0].lane == "cpu"
 
 
 def test_fingerprints_do_not_depend_on_the_order_of_keys(tmp_path: Path) -> None:

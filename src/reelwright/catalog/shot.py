@@ -71,10 +71,10 @@ class Shot:
 
     @property
     def lane(self) -> str:
-        """The queue whose workers can make it: the backend, and its VRAM tier."""
+        """The queue whose workers can make it: "cpu", or "gpu" with the VRAM tier in GB."""
         need = self.card.vram_gb[0] if self.card.vram_gb else 0
         tier = next((tier for tier in (8, 12, 16, 24, 48, 80) if need <= tier), 80) if need else 0
-        return f"{self.card.backend}.{tier}" if tier else self.card.backend
+        return f"gpu.{tier}" if tier else "cpu"
 
     def input(self, role: Role) -> ShotInput | None:
         """The first input of this role."""

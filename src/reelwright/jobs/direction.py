@@ -31,7 +31,7 @@ class Direction:
     def planned(self) -> list[Planned]:
         """Every scene with everything decided; raises what a scene cannot be planned for, with its name."""
         found: dict[int, Planned] = {}
-        for index in _order(self.board):
+        for index in order(self.board):
             with _about(self.board, index):
                 found[index] = self.takes.of_scene(self.board, index, found, self.models)
         return [found[index] for index in range(len(self.board.scenes))]
@@ -45,7 +45,7 @@ class Direction:
     def make(self, planned: list[Planned]) -> None:
         """Have models make what they have to, each start frame before the scene that it is for; `planned` is changed."""
         replaced: set[int] = set()
-        for index in _order(self.board):
+        for index in order(self.board):
             with _about(self.board, index):
                 source = self.board.source_of(index)
                 if source is not None:
@@ -82,7 +82,7 @@ class Direction:
         """Everything that would stop the film beyond its form: missing files, unknown models, options out of range."""
         board, found = self.board, []
         earlier: dict[int, Planned] = {}
-        for index in _order(board):
+        for index in order(board):
             try:
                 earlier[index] = self.takes.of_scene(board, index, earlier, self.models)
             except ReelwrightError as error:
@@ -129,7 +129,7 @@ def _about(board: Storyboard, index: int) -> Iterator[None]:
         raise error.about(f"Scene {board.name(index)}") from None
 
 
-def _order(board: Storyboard) -> list[int]:
+def order(board: Storyboard) -> list[int]:
     """Scene numbers such that each comes after the one whose last frame it starts from."""
     done: dict[int, None] = {}
     for index in range(len(board.scenes)):

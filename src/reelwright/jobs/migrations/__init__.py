@@ -1,0 +1,1 @@
+"""Forms that the store's tables had, one after another (Alembic)."""

@@ -1,0 +1,29 @@
+"""The application: a workshop behind HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from reelwright.server import health, jobs, problems, shield, video
+from reelwright.workshop import Workshop
+
+
+def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
+    """The API over a workshop. `open_to_all`: no key is asked for; only for a server that listens to its own machine."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        workshop.close()
+
+    app = FastAPI(title="Reelwright", version=version("reelwright"), lifespan=lifespan)
+    app.state.workshop, app.state.open = workshop, open_to_all
+    problems.install(app)
+    for module in (video, jobs, health):
+        app.include_router(module.ROUTER)
+    app.add_middleware(shield.Shield, own_names_only=open_to_all)
+    return app
