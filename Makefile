@@ -59,7 +59,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Python has no venv. Debian, Ubuntu: apt install python3-venv. Fedora, macOS: reinstall Python." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[timeline,server,scale]' --group dev
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[timeline,server,scale,client]' --group dev
 	@touch $@
 
 # moviepy wants an older Pillow than Reelwright, so it lives apart.

@@ -18,10 +18,12 @@ _WHERE = {
     "Cancelled": "reelwright.errors",
     "ReelwrightError": "reelwright.errors",
     "Card": "reelwright.catalog",
+    "Client": "reelwright.client",
     "Encoding": "reelwright.media.encode",
     "Frame": "reelwright.types",
     "GenerationRequest": "reelwright.request",
     "Input": "reelwright.request",
+    "JobStatus": "reelwright.client",
     "Progress": "reelwright.run",
     "Result": "reelwright.studio",
     "Role": "reelwright.types",
@@ -36,6 +38,8 @@ __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:
     from reelwright.catalog import Card as Card
+    from reelwright.client import Client as Client
+    from reelwright.client import JobStatus as JobStatus
     from reelwright.errors import Cancelled as Cancelled
     from reelwright.errors import ReelwrightError as ReelwrightError
     from reelwright.films import agenerate_video as agenerate_video

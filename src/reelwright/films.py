@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,20 +58,35 @@ def generate(
     RequestError (what was asked for), Unavailable, BackendError, MediaError; Cancelled if `cancel` is set meanwhile.
     """
     studio = _studio(settings)
+    request = asked(prompt, model, image, camera, effect, quality, options, fields)
+    run = LocalRun(on_progress, on_preview, cancel)
+    return studio.generate(request, place(output, prompt, studio.settings.output_folder), encoding, run)
+
+
+def asked(
+    prompt: str,
+    model: str | None,
+    image: str | Path | None,
+    camera: str | None,
+    effect: str | Sequence[str] | None,
+    quality: str | None,
+    options: Mapping[str, Any] | None,
+    fields: Mapping[str, Any],
+) -> GenerationRequest:
+    """The request that the arguments of `generate` mean; raises RequestError."""
+    given = dict(fields)
     if quality is not None:
         preset = PRESETS.get(quality)
         if preset is None:
             raise RequestError(f"there is no quality {quality!r}", hint=f"Choose one of {', '.join(PRESETS)}.", field="quality")
-        fields = {"width": preset.width, "height": preset.height, "fps": float(preset.fps)} | fields
+        given = {"width": preset.width, "height": preset.height, "fps": float(preset.fps)} | given
     chosen = dict(options or {})
     if camera is not None:
         chosen["camera"] = camera
     if effect is not None:
         chosen["effect"] = [effect] if isinstance(effect, str) else list(effect)
     inputs = () if image is None else (Input(Role.FIRST_FRAME, str(image)),)
-    request = GenerationRequest(prompt, model, inputs=tuple(fields.pop("inputs", ())) + inputs, options=chosen, **fields)
-    run = LocalRun(on_progress, on_preview, cancel)
-    return studio.generate(request, _place(output, prompt, studio.settings), encoding, run)
+    return GenerationRequest(prompt, model, inputs=tuple(given.pop("inputs", ())) + inputs, options=chosen, **given)
 
 
 def render(
@@ -93,7 +108,7 @@ def render(
     studio = _studio(settings)
     run = LocalRun(on_progress, on_preview, cancel)
     if isinstance(board, Storyboard):
-        path = _place(output, board.title or "film", studio.settings)
+        path = place(output, board.title or "film", studio.settings.output_folder)
         return studio.render(board, path, Path(folder or "."), encoding, run)
     file = Path(board)
     path = Path(output) if output is not None else file.with_suffix(".mp4")
@@ -128,8 +143,7 @@ def generate_video(
     `width`, `height`, `fps`, `num_frames`, `num_scenes`, `file_size`, `quality`, `transition`, `model`, `notes`,
     `manifest`. Raises what `render` raises.
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    _hold(prompts, video_type, quality, num_inference_steps, guidance_scale)
+    prompts = hold(prompt, video_type, quality, num_inference_steps, guidance_scale)
     studio = _studio(settings)
     run = LocalRun(on_progress, None, cancel)
     card = (
@@ -138,18 +152,37 @@ def generate_video(
     if use_ai_generation and card.id == "placeholder":
         run.note("No video model is set (DEFAULT_TEXT_TO_VIDEO_MODEL); the scenes are drawn placeholders.")
     steps = num_inference_steps or studio.settings.video_inference_steps
-    options = _known_options(card, {"steps": steps, "guidance": guidance_scale}, run)
+    options, notes = known_options(card.title, card.options, {"steps": steps, "guidance": guidance_scale})
+    for note in notes:
+        run.note(note)
+    board = one_each(prompts, quality, transition, duration_per_frame, card.id, options, camera, effect, seed, sound)
+    result = studio.render(board, place(output, prompts[0], studio.settings.output_folder), Path(), None, run)
+    return described(result, board)
+
+
+def one_each(
+    prompts: Sequence[str],
+    quality: Literal["draft", "standard", "high", "premium"],
+    transition: str,
+    seconds: float,
+    model: str | None,
+    options: Mapping[str, Any],
+    camera: str | None,
+    effect: str | Sequence[str],
+    seed: int | None,
+    sound: str | None,
+) -> Storyboard:
+    """A storyboard with a scene for each prompt, all alike; raises BadStoryboard, RequestError."""
     effects = (effect,) if isinstance(effect, str) else tuple(effect)
     move = camera or "static"
-    scenes = tuple(Scene(text, seconds=duration_per_frame, camera=move, effect=effects, options=options) for text in prompts)
-    going = _fitting(transition, duration_per_frame, len(scenes), float(PRESETS[quality].fps))
-    board = Storyboard(scenes, quality=quality, model=card.id, seed=seed, transition=going, sound=sound)
-    result = studio.render(board, _place(output, prompts[0], studio.settings), Path(), None, run)
-    return {**_described(result), "num_scenes": len(scenes), "quality": quality, "transition": going.name, "model": card.id}
+    scenes = tuple(Scene(text, seconds=seconds, camera=move, effect=effects, options=options) for text in prompts)
+    going = _fitting(transition, seconds, len(scenes), float(PRESETS[quality].fps))
+    return Storyboard(scenes, quality=quality, model=model, seed=seed, transition=going, sound=sound)
 
 
-def _hold(prompts: Sequence[str], video_type: str, quality: str, steps: int | None, guidance: float | None) -> None:
-    """Raise RequestError for values that no film can be made of."""
+def hold(prompt: str | Sequence[str], video_type: str, quality: str, steps: int | None, guidance: float | None) -> Sequence[str]:
+    """The prompts of `generate_video`; raises RequestError for values that no film can be made of."""
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts or not all(isinstance(text, str) and text.strip() for text in prompts):
         raise RequestError("a prompt is needed", hint="Say what is to be seen.", field="prompt")
     if video_type not in ("multi_frame", "single_frame"):
@@ -159,18 +192,18 @@ def _hold(prompts: Sequence[str], video_type: str, quality: str, steps: int | No
     for name, value, least, most in (("num_inference_steps", steps, 1, 1000), ("guidance_scale", guidance, 1, 20)):
         if value is not None and not least <= value <= most:
             raise RequestError(f"{name} must lie between {least} and {most}, not {value}", field=name)
+    return prompts
 
 
-def _known_options(card: catalog.Card, wanted: Mapping[str, Any], run: LocalRun) -> dict[str, Any]:
-    """Of the wanted options those that the model takes; a note tells of the others."""
+def known_options(title: str, known: Collection[str], wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Of the wanted options those that the model takes, and notes that tell of the others."""
     given = {name: value for name, value in wanted.items() if value is not None}
-    for name in given.keys() - card.options.keys():
-        run.note(f"{card.title} has no {name}; the value was left out.")
-    return {name: value for name, value in given.items() if name in card.options}
+    notes = [f"{title} has no {name}; the value was left out." for name in given if name not in known]
+    return {name: value for name, value in given.items() if name in known}, notes
 
 
-def _described(result: Result) -> dict[str, Any]:
-    """What the guide's callers expect to know of a film."""
+def described(result: Result, board: Storyboard) -> dict[str, Any]:
+    """What the callers of `generate_video` expect to know of a film."""
     spec = spec_json(result.spec)
     return {
         "file_path": str(result.path),
@@ -183,6 +216,10 @@ def _described(result: Result) -> dict[str, Any]:
         "file_size": result.path.stat().st_size,
         "notes": list(result.notes),
         "manifest": result.manifest,
+        "num_scenes": len(board.scenes),
+        "quality": board.quality,
+        "transition": getattr(board.transition, "name", board.transition),
+        "model": board.model,
     }
 
 
@@ -209,21 +246,21 @@ def _fitting(name: str, seconds: float, scenes: int, fps: float) -> TransitionSp
     return TransitionSpec(name, min(usual, round(most, 3)))
 
 
-def _place(output: str | Path | None, title: str, settings: Settings) -> Path:
+def place(output: str | Path | None, title: str, folder: Path) -> Path:
     """The file named, or a new one in the output folder, called after the title."""
     if output is not None:
         return Path(output)
     name = "-".join(re.findall(r"[^\W_]+", title.lower())[:8])[:60] or "film"
     try:
-        settings.output_folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"the output folder {settings.output_folder} cannot be made: {error.strerror}",
+            f"the output folder {folder} cannot be made: {error.strerror}",
             hint="Set REELWRIGHT_OUTPUT_FOLDER, or name a file.",
         ) from None
-    path, number = settings.output_folder / f"{name}.mp4", 2
+    path, number = folder / f"{name}.mp4", 2
     while path.exists():
-        path, number = settings.output_folder / f"{name}-{number}.mp4", number + 1
+        path, number = folder / f"{name}-{number}.mp4", number + 1
     return path
 
 

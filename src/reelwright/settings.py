@@ -95,7 +95,10 @@ class Settings(BaseSettings):
     """Where a server's files lie: file:///FOLDER or s3://BUCKET/PREFIX; `data_folder` if unset."""
     queue: str | None = None
     """What wakes workers: celery+redis://HOST; if unset they look into the store themselves."""
-
+    server: str | None = None
+    """Address of a server that does the work, for `reel` and `reelwright.Client`; this machine does it if unset."""
+    api_key: SecretStr | None = None
+    """The key that this server asks for."""
     lease: float = Field(60.0, ge=1, le=3600)
     """Seconds after which a worker that says nothing is taken for dead. Workers of one store need the same."""
 

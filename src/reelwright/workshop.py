@@ -9,7 +9,7 @@ import mimetypes
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,11 +26,12 @@ from reelwright.jobs.rows import Job, NewJob, new_id
 from reelwright.jobs.store import Store
 from reelwright.jobs.worker import JobRun, Outcome
 from reelwright.media.decode import first_frame
+from reelwright.media.encode import Encoding
 from reelwright.media.stills import save_picture
+from reelwright.references import with_assets
 from reelwright.request import GenerationRequest
-from reelwright.run import LocalRun
 from reelwright.settings import Settings, current
-from reelwright.storyboard import SoundTrack, Storyboard, Title, plain
+from reelwright.storyboard import Storyboard, Title, plain
 from reelwright.storyfile import validated
 from reelwright.studio import Result, Studio
 from reelwright.types import Frame
@@ -55,6 +56,18 @@ class Order:
     call: tuple[str, str] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that go into the job's content, for whoever took the order."""
+    encoding: Encoding = field(default_factory=Encoding)
+    ending: str = ".mp4"
+
+    def __post_init__(self) -> None:
+        self.encoding.codec_for(Path(f"film{self.ending}"))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What of it goes into a job's content."""
+        how = {name: value for name, value in vars(self.encoding).items() if value != getattr(Encoding(), name)}
+        file = {"ending": self.ending, **how} if how or self.ending != ".mp4" else {}
+        return {**self.about, **({"file": file} if file else {})}
 
 
 class Workshop:
@@ -92,7 +105,9 @@ class Workshop:
         shot, _ = self.studio.shot(request, self._finder(order.owner))
         content = {"request": TypeAdapter(GenerationRequest).dump_python(request, mode="json", exclude_defaults=True)}
         seconds, _ = self.studio.estimate(shot)
-        new = NewJob(GENERATE, {**content, **order.about}, shot.lane, shot.card.id, order.owner, order.priority, estimate=seconds)
+        new = NewJob(
+            GENERATE, {**content, **order.content}, shot.lane, shot.card.id, order.owner, order.priority, estimate=seconds
+        )
         return self._submit([new], order)
 
     def film(self, board: Storyboard, order: Order | None = None) -> Job:
@@ -103,7 +118,7 @@ class Workshop:
         order = order or Order()
         hold_references(board)
         made_of = self.studio.orders(board, self._finder(order.owner))
-        content = {"storyboard": plain(board), **order.about}
+        content = {"storyboard": plain(board), **order.content}
         root = new_id("job")
         scenes: dict[int, NewJob] = {}
         for index in made_of.order:
@@ -158,24 +173,7 @@ class Workshop:
 
     def uploaded(self, board: Storyboard, folder: Path, owner: str) -> Storyboard:
         """The storyboard with every file that it names stored as an asset; raises MissingAsset."""
-        run, known = LocalRun(folder=folder), dict[str, str]()
-
-        def asset(ref: str) -> str:
-            if ref not in known:
-                known[ref] = self.keep(run.fetch(ref), owner).id
-            return known[ref]
-
-        scenes = []
-        for index, scene in enumerate(board.scenes):
-            own_image = scene.image is not None and board.source_of(index) is None
-            names = ("clip", "narration", "image") if own_image else ("clip", "narration")
-            changed: dict[str, Any] = {name: asset(getattr(scene, name)) for name in names if getattr(scene, name) is not None}
-            scenes.append(replace(scene, **changed))
-        track = board.sound
-        if isinstance(track, SoundTrack) and track.file is not None:
-            track = replace(track, file=asset(track.file))
-        subtitles = None if board.subtitles is None else asset(board.subtitles)
-        return replace(board, scenes=tuple(scenes), sound=track, subtitles=subtitles)
+        return with_assets(board, folder, lambda path: self.keep(path, owner).id)
 
     def file(self, asset: StoredAsset) -> Path:
         """A local file with an asset's bytes. Its name ends as the asset's does, for those who go by that."""
@@ -226,7 +224,7 @@ class Workshop:
         request = TypeAdapter(GenerationRequest).validate_python(job.content["request"])
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
-            made = self.studio.generate(request, scratch / "clip.mp4", run=run)
+            made = self.studio.generate(request, *_file(job, scratch), run)
             return self._outcome(job, made)
 
     def _film(self, job: Job, run: JobRun) -> Outcome:
@@ -234,7 +232,8 @@ class Workshop:
         self._bring(job)
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
-            made = self.studio.render(board, scratch / "film.mp4", run=run)
+            path, encoding = _file(job, scratch)
+            made = self.studio.render(board, path, None, encoding, run)
             return self._outcome(job, made)
 
     def _scene(self, job: Job, run: JobRun) -> Outcome:
@@ -257,7 +256,7 @@ class Workshop:
     def _outcome(self, job: Job, made: Result) -> Outcome:
         spec = made.spec
         facts = {"width": spec.width, "height": spec.height, "fps": str(spec.fps), "seconds": round(float(spec.seconds), 3)}
-        film = self._kept(made.path, job.owner, f"{job.id}.mp4", "video/mp4", job.id, facts)
+        film = self._kept(made.path, job.owner, f"{job.id}{made.path.suffix}", None, job.id, facts)
         rows = [film]
         poster = made.path.with_name("poster.jpg")
         with suppress(ReelwrightError):
@@ -273,6 +272,12 @@ class Workshop:
             "frames": spec.frames, "audio": spec.audio, "made": made.made, "reused": made.reused, "manifest": made.manifest,
         }  # fmt: skip
         return Outcome(result, also)
+
+
+def _file(job: Job, folder: Path) -> tuple[Path, Encoding]:
+    """The file that a job is to write, and how."""
+    how = dict(job.content.get("file", {}))
+    return folder / f"film{how.pop('ending', '.mp4')}", Encoding(**how)
 
 
 def hold_references(board: Storyboard) -> None:

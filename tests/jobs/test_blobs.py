@@ -57,6 +57,17 @@ def test_the_same_bytes_are_kept_once_and_come_back(blobs: Blobs, tmp_path: Path
         blobs.path(made.digest)
 
 
+def test_an_s3_server_is_shown_as_outsiders_see_it_or_not_at_all(s3: str, tmp_path: Path) -> None:
+    given = tmp_path / "a.bin"
+    given.write_bytes(b"0123456789")
+    outside = open_blobs(f"{s3}&public=http://films.example:9000", tmp_path / "cache")
+    address = outside.url(outside.put(given).digest, 60, "text/plain", "a.txt")
+    assert address is not None
+    assert address.startswith("http://films.example:9000/films/reel/")
+    hidden = open_blobs(f"{s3}&public=no", tmp_path / "cache")
+    assert hidden.url(hidden.put(given).digest, 60, "text/plain", "a.txt") is None
+
+
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "0" * 63, "G" * 64])
 def test_only_digests_name_blobs(blobs: Blobs, digest: str) -> None:
     with pytest.raises(MissingAsset):

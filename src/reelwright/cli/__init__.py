@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from reelwright.cli import edit, look, make, report, serve
+from reelwright.cli import desk, edit, look, make, report, serve
 
 app = typer.Typer(
     name="reel",
@@ -35,9 +35,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+    version: bool = typer.Option(  # noqa: ARG001  its callback answers
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
+    server: str | None = typer.Option(
+        None, "--server", help="A server's address that does the work; REELWRIGHT_SERVER if unset."
+    ),
 ) -> None:
     """Options of every command."""
+    desk.server = server
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelwright.cli import report
+from reelwright.cli import desk, report
 
 if TYPE_CHECKING:
     from reelwright.media.encode import Encoding
@@ -52,7 +52,6 @@ def generate(
     hardware: Hardware = False,
 ) -> None:
     """Make one clip from a prompt, a picture, or both."""
-    from reelwright.films import generate as make
     from reelwright.request import advice
 
     fields: dict[str, Any] = {"seconds": seconds, "fps": fps, "seed": seed}
@@ -62,7 +61,7 @@ def generate(
     for warning in advice(prompt) if prompt else ():
         report.say(f"Hint: {warning}")
     with report.working("Generating") as run:
-        made = make(
+        made = desk.maker().generate(
             prompt,
             output,
             model=model,
@@ -198,10 +197,10 @@ def render(
     board: Board, output: Output = None, codec: CodecName = None, bitrate: Bitrate = None, hardware: Hardware = False
 ) -> None:
     """Render a storyboard to a film; what did not change since the last time is used again."""
-    from reelwright.films import render as make
-
     with report.working("Rendering") as run:
-        made = make(board, output, encoding=_encoding(codec, bitrate, hardware), on_progress=run.on_progress, cancel=run.cancel)
+        made = desk.maker().render(
+            board, output, encoding=_encoding(codec, bitrate, hardware), on_progress=run.on_progress, cancel=run.cancel
+        )
     report.result(made)
 
 

@@ -57,13 +57,16 @@ def digest_of(path: Path) -> str:
 
 
 def open_blobs(url: str, cache: Path) -> Blobs:
-    """`file:///folder` or `s3://bucket/prefix?endpoint=http://host:port`; `cache` is where S3 objects are read from."""
+    """`file:///folder` or `s3://bucket/prefix?endpoint=http://host:port`; `cache` is where S3 objects are read from.
+
+    `&public=http://host:port` names the S3 server as those who fetch films see it, `&public=no` sends no one there.
+    """
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc:
         return DiskBlobs(Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
         asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        return S3Blobs(parts.netloc, parts.path.strip("/"), cache, asked.get("endpoint"))
+        return S3Blobs(parts.netloc, parts.path.strip("/"), cache, asked.get("endpoint"), asked.get("public"))
     raise RequestError(
         "blobs are kept in a folder or an S3 bucket",
         hint="Set REELWRIGHT_BLOBS to file:///FOLDER or s3://BUCKET/PREFIX.",
@@ -140,7 +143,7 @@ def _synced(path: Path) -> None:
 class S3Blobs:
     """Blobs in a bucket of S3 or a server that speaks its protocol; credentials from the environment, as boto3 finds them."""
 
-    def __init__(self, bucket: str, prefix: str, cache: Path, endpoint: str | None = None) -> None:
+    def __init__(self, bucket: str, prefix: str, cache: Path, endpoint: str | None = None, public: str | None = None) -> None:
         try:
             import boto3
             from boto3.s3.transfer import TransferConfig
@@ -149,6 +152,9 @@ class S3Blobs:
             raise MissingExtra("S3 needs boto3", hint="pip install 'reelwright[scale]'") from error
         patient = Config(retries={"max_attempts": 5, "mode": "standard"}, connect_timeout=5, read_timeout=60)
         self._client: Any = boto3.client("s3", endpoint_url=endpoint, config=patient)
+        self._public: Any = None  # signs addresses; another name for the same server is another signature
+        if public != "no":
+            self._public = self._client if public is None else boto3.client("s3", endpoint_url=public, config=patient)
         self._transfer = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART)
         self._bucket, self._prefix, self._cache = bucket, f"{prefix}/" if prefix else "", DiskBlobs(cache)
 
@@ -183,8 +189,10 @@ class S3Blobs:
                 part.unlink(missing_ok=True)
         return self._cache.path(digest)
 
-    def url(self, digest: str, seconds: int, kind: str, name: str) -> str:
+    def url(self, digest: str, seconds: int, kind: str, name: str) -> str | None:
         """As in Blobs."""
+        if self._public is None:
+            return None
         plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
         asked = {
             "Bucket": self._bucket,
@@ -192,7 +200,7 @@ class S3Blobs:
             "ResponseContentType": kind,
             "ResponseContentDisposition": f'inline; filename="{plain}"',
         }
-        made: str = self._client.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        made: str = self._public.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
         return made
 
     def has(self, digest: str) -> bool:

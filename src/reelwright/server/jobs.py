@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import FileResponse, RedirectResponse
 
 from reelwright.errors import Conflict
 from reelwright.jobs.rows import Job
+from reelwright.media.encode import Encoding
 from reelwright.request import GenerationRequest
 from reelwright.server.auth import Caller, Reader, Shop, Writer
 from reelwright.storyfile import validated
@@ -33,19 +35,37 @@ def shown(shop: Workshop, job: Job) -> dict[str, Any]:
         "progress": round(share, 4), "stage": progress.get("stage"), "step": progress.get("done"), "steps": total or None,
         "eta_seconds": progress.get("eta"), "queue_position": shop.store.ahead(job) if job.state == "queued" else None,
         "estimate_seconds": job.estimate, "attempt": job.attempt, "parent": job.parent, "notes": job.notes, "error": job.error,
-        "created_at": _time(job.created_at), "started_at": _time(job.started_at), "finished_at": _time(job.finished_at),
+        "created_at": at(job.created_at), "started_at": at(job.started_at), "finished_at": at(job.finished_at),
         "result": job.result, "result_url": f"/api/jobs/{job.id}/result" if (job.result or {}).get("asset") else None,
     }  # fmt: skip
 
 
-def _time(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def at(time: float | None) -> str | None:
+    """Seconds since 1970 as ISO 8601, in UTC."""
+    return None if time is None else datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def order(caller: Caller, once: str | None, *asked: Any) -> Order:
+@dataclass(frozen=True)
+class Extras:
+    """What a call that makes a job may say in its query: how urgent it is, and how the file is to be written."""
+
+    priority: Annotated[int, Query(ge=-100, le=100, description="Higher goes first.")] = 0
+    ending: Annotated[str, Query(max_length=8, description="The file's kind: .mp4, .mov, .webm, .mkv, .gif ...")] = ".mp4"
+    codec: Annotated[str | None, Query(max_length=16, description="h264, h265, av1, vp9, prores, gif or webp.")] = None
+    bitrate: Annotated[int | None, Query(ge=50, le=500_000, description="Ceiling in kbit/s.")] = None
+    hardware: Annotated[bool, Query(description="Use the machine's video encoder where there is one.")] = False
+
+
+Extra = Annotated[Extras, Depends()]
+
+
+def order(caller: Caller, once: str | None, *asked: Any, extra: Extras | None = None) -> Order:
     """The order of a call; the same Idempotency-Key with the same `asked` (JSON values) is the same order."""
-    text = json.dumps(asked, sort_keys=True, default=str)
-    return Order(caller.owner, call=None if once is None else (once, hashlib.sha256(text.encode()).hexdigest()))
+    extra = extra or Extras()
+    text = json.dumps([asked, repr(extra)], sort_keys=True, default=str)
+    call = None if once is None else (once, hashlib.sha256(text.encode()).hexdigest())
+    encoding = Encoding(codec=extra.codec, bitrate=extra.bitrate, hardware=extra.hardware)
+    return Order(caller.owner, extra.priority, call, encoding=encoding, ending=extra.ending.lower())
 
 
 def own(shop: Workshop, job: str, caller: Caller) -> Job:
@@ -54,15 +74,15 @@ def own(shop: Workshop, job: str, caller: Caller) -> Job:
 
 
 @ROUTER.post("/jobs", status_code=202, operation_id="create_job")
-def create(request: GenerationRequest, shop: Shop, caller: Writer, once: Once = None) -> dict[str, Any]:
+def create(request: GenerationRequest, shop: Shop, caller: Writer, extra: Extra, once: Once = None) -> dict[str, Any]:
     """Queue a clip; answers at once with the job."""
-    return shown(shop, shop.generate(request, order(caller, once, "job", repr(request))))
+    return shown(shop, shop.generate(request, order(caller, once, "job", repr(request), extra=extra)))
 
 
 @ROUTER.post("/storyboards/render", status_code=202, operation_id="render_storyboard")
-def render(storyboard: dict[str, Any], shop: Shop, caller: Writer, once: Once = None) -> dict[str, Any]:
+def render(storyboard: dict[str, Any], shop: Shop, caller: Writer, extra: Extra, once: Once = None) -> dict[str, Any]:
     """Queue a storyboard's film; everything that is wrong with it is said at once. It may name assets, no files."""
-    return shown(shop, shop.film(validated(storyboard), order(caller, once, "film", storyboard)))
+    return shown(shop, shop.film(validated(storyboard), order(caller, once, "film", storyboard, extra=extra)))
 
 
 @ROUTER.get("/jobs", operation_id="list_jobs")
@@ -88,7 +108,7 @@ def show(job: str, shop: Shop, caller: Reader) -> dict[str, Any]:
 def events(job: str, shop: Shop, caller: Reader, after: Annotated[int, Query(ge=0, lt=2**53)] = 0) -> dict[str, Any]:
     """What happened to a job, oldest first."""
     found = shop.store.events(own(shop, job, caller).id, after)
-    return {"events": [{"number": each.number, "at": _time(each.at), "what": each.what, **each.facts} for each in found]}
+    return {"events": [{"number": each.number, "at": at(each.at), "what": each.what, **each.facts} for each in found]}
 
 
 @ROUTER.post("/jobs/{job}/cancel", operation_id="cancel_job")
