@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from making import frames_of
+from making import frames_of, picture
 from serving import served, working
 
 import reelwright
-from reelwright import Cancelled, Client, Scene, Storyboard
-from reelwright.errors import BadStoryboard, Conflict, Unauthorized, Unavailable, UnknownModel
+from reelwright import Cancelled, Client, GenerationRequest, Scene, Storyboard
+from reelwright.errors import BadStoryboard, Conflict, NotFound, Unauthorized, Unavailable, UnknownModel
 from reelwright.run import Progress
 from reelwright.settings import load
 from reelwright.workshop import Workshop
@@ -105,3 +105,38 @@ def test_a_server_may_be_restarted_while_a_client_waits(shop: Workshop, tmp_path
         thread.join(30)
     client.close()
     assert done == ["done"]
+
+
+def test_pictures_are_uploaded(client: Client, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 160, 90)
+    board = Storyboard((Scene("The sea", image="a.png", seconds=0.5),), size="160x90", fps=24)
+    assert len(frames_of(client.render(board, tmp_path / "film.mp4", folder=tmp_path).path)) == 12
+    clip = client.generate("The sea", tmp_path / "clip.mp4", image=tmp_path / "a.png", seconds=0.5, fps=24)
+    assert len(frames_of(clip.path)) == 12
+
+
+def test_the_guides_call_works_there_too(client: Client, tmp_path: Path) -> None:
+    made = client.generate_video(
+        ["A boat at sea", "A night city"], quality="draft", duration_per_frame=0.5, guidance_scale=7.5, output=tmp_path / "a.mp4"
+    )
+    assert (made["num_scenes"], made["resolution"], made["quality"]) == (2, "854x480", "draft")
+    assert any("no guidance" in note for note in made["notes"])
+    assert Path(made["file_path"]).stat().st_size == made["file_size"]
+
+
+def test_jobs_are_listed_held_ordered_cancelled_and_deleted(idle: Client) -> None:
+    jobs = [idle.start(GenerationRequest(f"A boat {number}", seconds=1)) for number in range(3)]
+    assert [job.id for job in idle.jobs()] == [job.id for job in reversed(jobs)]
+    assert idle.hold(jobs[0].id).held is True
+    assert idle.hold(jobs[0].id, False).held is False
+    assert idle.prioritise(jobs[2].id, 5).priority == 5
+    assert idle.job(jobs[2].id).queue_position == 0
+    assert idle.cancel(jobs[1].id).state == "cancelled"
+    assert idle.retry(jobs[1].id).state == "queued"
+    idle.cancel(jobs[1].id)
+    assert [event["what"] for event in idle.events(jobs[1].id)][:2] == ["submitted", "queued"]
+    idle.delete(jobs[1].id)
+    with pytest.raises(NotFound):
+        idle.job(jobs[1].id)
+    with pytest.raises(Conflict):
+        idle.delete(jobs[0].id)

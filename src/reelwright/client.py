@@ -202,6 +202,12 @@ class Client:
     def _ordered(self, path: str, content: Mapping[str, Any], priority: int, file: Mapping[str, Any] | None) -> JobStatus:
         return JobStatus.of(self._wire.post(path, dict(content), priority=priority or None, **(file or {})))
 
+    def batch(self, text: str, ending: str, priority: int = 0) -> JobStatus:
+        """Queue many clips, all or none: a text of JSON lines (".jsonl"), CSV (".csv") or JSON (".json")."""
+        kinds = {".jsonl": "application/jsonl", ".csv": "text/csv"}
+        kind = kinds.get(ending, "application/json")
+        return JobStatus.of(self._wire.send("/api/batch", text.encode(), kind, priority=priority or None))
+
     def jobs(self, state: str | None = None, limit: int = 50) -> list[JobStatus]:
         """Jobs, newest first."""
         found: list[JobStatus] = []
@@ -277,6 +283,20 @@ class Client:
         """Write a finished job's film to a file; raises Conflict if it has none."""
         return self._wire.download(f"{_at('/api/jobs', job)}/result", Path(output))
 
+    def keys(self) -> list[dict[str, Any]]:
+        """The server's API keys, without the keys themselves; for administrators."""
+        found: list[dict[str, Any]] = self._wire.get("/api/keys")["keys"]
+        return found
+
+    def new_key(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an API key: `name`, and where wanted `owner`, `scope`, `days`, `limits`; its `key` is in this answer only."""
+        made: dict[str, Any] = self._wire.post("/api/keys", dict(wanted))
+        return made
+
+    def revoke(self, key: str) -> None:
+        """Make an API key worthless at once."""
+        self._wire.delete(_at("/api/keys", key))
+
     # ---- files, models, and what will happen
 
     def upload(self, path: str | Path, kind: str | None = None) -> dict[str, Any]:
@@ -299,6 +319,30 @@ class Client:
     def default_model(self, task: str) -> str:
         """The model that the server takes for a task if none is named."""
         return str(self._wire.get("/api/models/defaults")[task])
+
+    def estimate(self, request: GenerationRequest) -> dict[str, Any]:
+        """What a request would come to, without making it: size, length, seconds of work with a range, memory, money."""
+        content: dict[str, Any] = _REQUEST.dump_python(request, mode="json", exclude_defaults=True)
+        found: dict[str, Any] = self._wire.post("/api/estimate", content)
+        return found
+
+    def check(self, board: Storyboard, folder: Path | None = None) -> dict[str, Any]:
+        """Everything that would stop a storyboard (`problems`), and `warnings`; its files are uploaded."""
+        return self._asked_of("check", board, folder)
+
+    def plan(self, board: Storyboard, folder: Path | None = None) -> dict[str, Any]:
+        """What rendering a storyboard will make, what is there already, and how long it will take; its files are uploaded."""
+        return self._asked_of("plan", board, folder)
+
+    def _asked_of(self, what: str, board: Storyboard, folder: Path | None) -> dict[str, Any]:
+        sent = with_assets(board, folder or Path(), lambda path: str(self.upload(path)["id"]))
+        found: dict[str, Any] = self._wire.post(f"/api/storyboards/{what}", plain(sent))
+        return found
+
+    def machine(self) -> list[dict[str, Any]]:
+        """What the server's machine has and what it lacks; for administrators."""
+        found: list[dict[str, Any]] = self._wire.get("/api/machine")["findings"]
+        return found
 
     def _made(self, job: JobStatus, path: Path, on_progress: Callable[[Progress], None] | None, cancel: Cancel | None) -> Result:
         try:

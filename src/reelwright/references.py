@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reelwright.errors import BadStoryboard
 from reelwright.run import LocalRun
-from reelwright.storyboard import SoundTrack, Storyboard
+from reelwright.storyboard import SoundTrack, Storyboard, Title
 
 
 def with_assets(board: Storyboard, folder: Path, keep: Callable[[Path], str]) -> Storyboard:
@@ -36,3 +37,30 @@ def with_assets(board: Storyboard, folder: Path, keep: Callable[[Path], str]) ->
         track = replace(track, file=asset(track.file))
     subtitles = None if board.subtitles is None else asset(board.subtitles)
     return replace(board, scenes=tuple(scenes), sound=track, subtitles=subtitles)
+
+
+def hold_references(board: Storyboard) -> None:
+    """Raise BadStoryboard if a storyboard from outside names files of this machine: it may name assets only."""
+    problems = [f"{where}: {ref[:200]!r} is not an asset" for where, ref in _references(board) if not ref.startswith("asset_")]
+    fonts = [style.font for style in _styles(board) if style is not None and style.font is not None]
+    problems += [f"the font {font[:200]!r} is a file" for font in fonts if "/" in font or "\\" in font or "." in font]
+    if problems:
+        raise BadStoryboard(problems[0], hint="Upload the file and name the asset.", problems=problems)
+
+
+def _references(board: Storyboard) -> Iterator[tuple[str, str]]:
+    for index, scene in enumerate(board.scenes):
+        where = f"scene {board.name(index)}"
+        if scene.image is not None and board.source_of(index) is None:
+            yield where, scene.image
+        for ref in (scene.clip, scene.narration):
+            if ref is not None:
+                yield where, ref
+    for ref in (getattr(board.sound, "file", None), board.subtitles):
+        if ref is not None:
+            yield "the film", ref
+
+
+def _styles(board: Storyboard) -> Iterator[Any]:
+    yield from (board.letters, board.titles)
+    yield from (scene.title.style for scene in board.scenes if isinstance(scene.title, Title))

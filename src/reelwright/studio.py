@@ -289,9 +289,15 @@ class Studio:
             takes.close()
             run.close()
 
-    def plan(self, board: Storyboard, folder: Path | None = None, ending: str = ".mp4") -> Plan:
-        """What rendering would do, without doing it."""
-        run = LocalRun(folder=folder or Path())
+    def plan(
+        self,
+        board: Storyboard,
+        folder: Path | None = None,
+        ending: str = ".mp4",
+        find: Callable[[str], Path] | None = None,
+    ) -> Plan:
+        """What rendering would do, without doing it; `find` turns references into files, if they are no files themselves."""
+        run = FoundRun(folder=folder or Path(), finder=find)
         takes = self._takes(run)
         try:
             board = self._filled_board(board)
@@ -323,9 +329,9 @@ class Studio:
 
         return tuple(f"Scene {board.name(i)}: {text}" for i, scene in enumerate(board.scenes) for text in advice(scene.prompt))
 
-    def check(self, board: Storyboard, folder: Path | None = None) -> tuple[str, ...]:
+    def check(self, board: Storyboard, folder: Path | None = None, find: Callable[[str], Path] | None = None) -> tuple[str, ...]:
         """Everything that would stop the film beyond its form: missing files, unknown models, options out of range."""
-        run = LocalRun(folder=folder or Path())
+        run = FoundRun(folder=folder or Path(), finder=find)
         takes = self._takes(run)
         try:
             return Direction(board, takes, run, self._defaults()).problems()

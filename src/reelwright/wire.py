@@ -57,6 +57,11 @@ class Wire:
         """Send JSON; returns the JSON of the answer."""
         return self._call("POST", path, params=_given(query), headers=_once(), json=content).json()
 
+    def send(self, path: str, content: bytes, kind: str, **query: Any) -> Any:
+        """Send bytes of a media type; returns the JSON of the answer."""
+        headers = {**_once(), "Content-Type": kind}
+        return self._call("POST", path, params=_given(query), headers=headers, content=content).json()
+
     def put(self, path: str, content: Any) -> Any:
         """Replace what is at a path by JSON."""
         return self._call("PUT", path, json=content).json()

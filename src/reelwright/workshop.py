@@ -5,43 +5,52 @@ The command line and the server take orders here; workers, in whatever process t
 
 from __future__ import annotations
 
+import io
 import mimetypes
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from PIL import Image
 from pydantic import TypeAdapter
 
-from reelwright.errors import BadStoryboard, DiskFull, ReelwrightError, RequestError
+from reelwright.catalog import Shot
+from reelwright.errors import DiskFull, ReelwrightError, RequestError
 from reelwright.jobs.blobs import Blobs, open_blobs
 from reelwright.jobs.database import Database, Transaction
-from reelwright.jobs.ledger import Ledger, StoredAsset
+from reelwright.jobs.ledger import CalledBefore, Ledger, StoredAsset
 from reelwright.jobs.messages import Messenger
 from reelwright.jobs.results import locked
-from reelwright.jobs.rows import Job, NewJob, new_id
+from reelwright.jobs.rows import Job, LeaseLost, NewJob, new_id
+from reelwright.jobs.shelf import Shelf
 from reelwright.jobs.store import Store
 from reelwright.jobs.worker import JobRun, Outcome
 from reelwright.media.decode import first_frame
 from reelwright.media.encode import Encoding
 from reelwright.media.stills import save_picture
-from reelwright.references import with_assets
+from reelwright.references import hold_references, with_assets
 from reelwright.request import GenerationRequest
 from reelwright.settings import Settings, current
-from reelwright.storyboard import Storyboard, Title, plain
+from reelwright.storyboard import Storyboard, plain
 from reelwright.storyfile import validated
 from reelwright.studio import Result, Studio
 from reelwright.types import Frame
 
-GENERATE, FILM, SCENE = "generate", "film", "scene"
-"""Kinds of jobs: a clip of a request, a storyboard's film, one scene of it."""
+GENERATE, FILM, SCENE, BATCH = "generate", "film", "scene", "batch"
+"""Kinds of jobs: a clip of a request, a storyboard's film, one scene of it, many clips."""
+_REQUEST = TypeAdapter(GenerationRequest)
+TEXT, IMAGE = "text-to-video", "image-to-video"
+"""Tasks that have a default model."""
 _SPARE = 500 * 1024**2
 """Bytes that have to be free before a job starts."""
 _PREVIEW = 512
 """px, the longer side of a preview."""
+_PREVIEW_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,11 @@ class Workshop:
         if migrate:
             self.database.migrate()
         self.store = Store(self.database, lease=self.settings.lease)
-        self.ledger = Ledger(self.store)
+        self.ledger, self.shelf = Ledger(self.store), Shelf(self.store)
         self.folder = self.settings.data_folder.expanduser()
         self.blobs: Blobs = open_blobs(self.settings.blobs_url, self.settings.cache_folder / "blobs")
         self.studio = Studio(self.settings)
+        self._shown: dict[str, float] = {}
         self._messenger = Messenger(self.settings.queue) if self.settings.queue else None
 
     def announce(self, older_than: float = 3600.0) -> None:
@@ -99,16 +109,58 @@ class Workshop:
 
     # ---- orders
 
+    def defaults(self) -> dict[str, str]:
+        """The model that is taken for a task if a request names none: what was set for this installation, else the settings'."""
+        own = self.settings
+        known = {TEXT: own.default_text_to_video_model, IMAGE: own.default_image_to_video_model}
+        return {**known, **self.shelf.defaults()}
+
+    def studio_with(self, defaults: Mapping[str, str] | None = None) -> Studio:
+        """The studio with these default models (now's if None); jobs carry those of the time when they were ordered."""
+        defaults = self.shelf.defaults() if defaults is None else defaults
+        if not defaults:
+            return self.studio
+        names = {f"default_{task.replace('-', '_')}_model": model for task, model in defaults.items()}
+        return Studio(self.settings.model_copy(update=names))
+
+    def estimate(self, request: GenerationRequest, owner: str) -> tuple[Shot, tuple[str, ...], float, bool, bool]:
+        """What a request comes to: its shot, notes, seconds of work, whether these were measured, whether it is there already."""
+        studio = self.studio_with()
+        shot, notes = studio.shot(request, self.finder(owner))
+        cached = not shot.card.instant and studio.results.find(shot.fingerprint, ".mp4") is not None
+        return shot, notes, *studio.estimate(shot), cached
+
     def generate(self, request: GenerationRequest, order: Order | None = None) -> Job:
         """Order a clip; raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset."""
         order = order or Order()
-        shot, _ = self.studio.shot(request, self._finder(order.owner))
-        content = {"request": TypeAdapter(GenerationRequest).dump_python(request, mode="json", exclude_defaults=True)}
-        seconds, _ = self.studio.estimate(shot)
-        new = NewJob(
-            GENERATE, {**content, **order.content}, shot.lane, shot.card.id, order.owner, order.priority, estimate=seconds
+        return self._submit([self._clip(request, order, self.shelf.defaults())], order)
+
+    def _clip(self, request: GenerationRequest, order: Order, defaults: dict[str, str], parent: str | None = None) -> NewJob:
+        shot, _ = self.studio_with(defaults).shot(request, self.finder(order.owner))
+        content = {"request": _REQUEST.dump_python(request, mode="json", exclude_defaults=True), "defaults": defaults}
+        return NewJob(
+            GENERATE, {**content, **order.content}, shot.lane, shot.card.id, order.owner, order.priority, parent=parent,
+            estimate=self.studio.estimate(shot)[0],
+        )  # fmt: skip
+
+    def batch(self, requests: Sequence[GenerationRequest], order: Order) -> Job:
+        """Order many clips, all or none; the job that this returns is done at once, they are its parts.
+
+        Raises RequestError that names each request (from 1) that cannot be made.
+        """
+        root, defaults = (
+            NewJob(BATCH, {"jobs": len(requests)}, owner=order.owner, priority=order.priority, estimate=0.0),
+            self.shelf.defaults(),
         )
-        return self._submit([new], order)
+        parts, problems = [], []
+        for number, request in enumerate(requests, 1):
+            try:
+                parts.append(self._clip(request, order, defaults, root.id))
+            except RequestError as error:
+                problems.append(f"request {number}: {error.message}")
+        if problems:
+            raise RequestError(problems[0], hint="Nothing was queued.", problems=problems)
+        return self._submit([root, *parts], order)
 
     def film(self, board: Storyboard, order: Order | None = None) -> Job:
         """Order a film: a job for each scene that a model has to make, and one that puts the film together.
@@ -117,8 +169,9 @@ class Workshop:
         """
         order = order or Order()
         hold_references(board)
-        made_of = self.studio.orders(board, self._finder(order.owner))
-        content = {"storyboard": plain(board), **order.content}
+        defaults = self.shelf.defaults()
+        made_of = self.studio_with(defaults).orders(board, self.finder(order.owner))
+        content = {"storyboard": plain(board), "defaults": defaults, **order.content}
         root = new_id("job")
         scenes: dict[int, NewJob] = {}
         for index in made_of.order:
@@ -127,8 +180,9 @@ class Workshop:
                 continue
             source = board.source_of(index)
             needs = (scenes[source].id,) if source in scenes else ()
+            part = {"scene": index, "storyboard": plain(board), "defaults": defaults}
             scenes[index] = NewJob(
-                SCENE, {"scene": index, "storyboard": plain(board)}, shot.lane, shot.card.id, order.owner, order.priority,
+                SCENE, part, shot.lane, shot.card.id, order.owner, order.priority,
                 needs, root, self.studio.estimate(shot)[0],
             )  # fmt: skip
         film = NewJob(
@@ -152,7 +206,12 @@ class Workshop:
         def note(connection: Transaction) -> None:
             self.ledger.note_call(connection, order.owner, key, body, jobs[0].id)
 
-        return self.store.submit(jobs, note)[0]
+        try:
+            return self.store.submit(jobs, note)[0]
+        except CalledBefore:
+            first = self.ledger.replay(order.owner, key, body)
+            assert first is not None
+            return self.store.get(first)
 
     # ---- files
 
@@ -189,26 +248,28 @@ class Workshop:
                     part.replace(linked)
         return linked
 
-    def _finder(self, owner: str) -> Callable[[str], Path]:
+    def finder(self, owner: str) -> Callable[[str], Path]:
+        """What turns references to an owner's assets into files."""
         return lambda ref: self.file(self.ledger.asset(ref, owner))
 
-    def preview_place(self, job: str) -> Path:
-        """Where the last preview of a job lies."""
-        return self.folder / "previews" / f"{job}.jpg"
-
     def preview(self, job: Job, frame: Frame) -> None:
-        """Keep a picture of a job's result so far."""
-        place = self.preview_place(job.id)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.stem}.part.jpg")
-        save_picture(frame.rgb, part, min(_PREVIEW, frame.width))
-        part.replace(place)
+        """Keep a picture of a job's result so far, not more often than twice a second."""
+        now = time.monotonic()
+        if now - self._shown.get(job.id, -1.0) < _PREVIEW_S:
+            return
+        self._shown = {job.id: now}  # a worker does one job at a time
+        made = io.BytesIO()
+        picture = Image.fromarray(frame.rgb)
+        picture.thumbnail((_PREVIEW, _PREVIEW))
+        picture.save(made, "JPEG", quality=80)
+        with suppress(LeaseLost):  # the next step tells the work
+            self.store.show(job, made.getvalue())
 
     # ---- what workers do
 
     def find(self, job: Job, ref: str) -> Path:
         """The file behind a reference of a job."""
-        return self._finder(job.owner)(ref)
+        return self.finder(job.owner)(ref)
 
     def perform(self, job: Job, run: JobRun) -> Outcome:
         """Do a job."""
@@ -216,16 +277,19 @@ class Workshop:
         if free < _SPARE:
             raise DiskFull(f"less than {_SPARE // 2**20} MiB are free", hint="Free some space, or run `reel clean`.")
         try:
-            return {GENERATE: self._generate, FILM: self._film, SCENE: self._scene}[job.kind](job, run)
+            return {GENERATE: self._generate, FILM: self._film, SCENE: self._scene, BATCH: self._batch}[job.kind](job, run)
         except KeyError:
             raise RequestError(f"this version knows no job of kind {job.kind!r}", hint="Update the worker.") from None
 
     def _generate(self, job: Job, run: JobRun) -> Outcome:
-        request = TypeAdapter(GenerationRequest).validate_python(job.content["request"])
+        request = _REQUEST.validate_python(job.content["request"])
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
-            made = self.studio.generate(request, *_file(job, scratch), run)
+            made = self.studio_with(job.content.get("defaults", {})).generate(request, *_file(job, scratch), run)
             return self._outcome(job, made)
+
+    def _batch(self, job: Job, _run: JobRun) -> Outcome:
+        return Outcome(dict(job.content))
 
     def _film(self, job: Job, run: JobRun) -> Outcome:
         board = validated(job.content["storyboard"])
@@ -233,13 +297,13 @@ class Workshop:
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
             path, encoding = _file(job, scratch)
-            made = self.studio.render(board, path, None, encoding, run)
+            made = self.studio_with(job.content.get("defaults", {})).render(board, path, None, encoding, run)
             return self._outcome(job, made)
 
     def _scene(self, job: Job, run: JobRun) -> Outcome:
         board = validated(job.content["storyboard"])
         self._bring(job)
-        made = self.studio.make_scene(board, int(job.content["scene"]), run)
+        made = self.studio_with(job.content.get("defaults", {})).make_scene(board, int(job.content["scene"]), run)
         if made is None:
             return Outcome({})
         key, path = made
@@ -278,30 +342,3 @@ def _file(job: Job, folder: Path) -> tuple[Path, Encoding]:
     """The file that a job is to write, and how."""
     how = dict(job.content.get("file", {}))
     return folder / f"film{how.pop('ending', '.mp4')}", Encoding(**how)
-
-
-def hold_references(board: Storyboard) -> None:
-    """Raise BadStoryboard if a storyboard from outside names files of this machine: it may name assets only."""
-    problems = [f"{where}: {ref[:200]!r} is not an asset" for where, ref in _references(board) if not ref.startswith("asset_")]
-    fonts = [style.font for style in _styles(board) if style is not None and style.font is not None]
-    problems += [f"the font {font[:200]!r} is a file" for font in fonts if "/" in font or "\\" in font or "." in font]
-    if problems:
-        raise BadStoryboard(problems[0], hint="Upload the file and name the asset.", problems=problems)
-
-
-def _references(board: Storyboard) -> Iterator[tuple[str, str]]:
-    for index, scene in enumerate(board.scenes):
-        where = f"scene {board.name(index)}"
-        if scene.image is not None and board.source_of(index) is None:
-            yield where, scene.image
-        for ref in (scene.clip, scene.narration):
-            if ref is not None:
-                yield where, ref
-    for ref in (getattr(board.sound, "file", None), board.subtitles):
-        if ref is not None:
-            yield "the film", ref
-
-
-def _styles(board: Storyboard) -> Iterator[Any]:
-    yield from (board.letters, board.titles)
-    yield from (scene.title.style for scene in board.scenes if isinstance(scene.title, Title))

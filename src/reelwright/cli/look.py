@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reelwright.cli import report
+from reelwright.cli import desk, report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -102,7 +102,11 @@ def doctor() -> None:
     """Check this machine: versions, codecs, fonts, GPU, disk, cache."""
     from reelwright.doctor import examine
 
-    rows = [(finding.name, finding.state, finding.detail) for finding in examine()]
+    there = desk.client()
+    if there is not None:
+        rows = [(found["name"], found["state"], found["detail"]) for found in there.machine()]
+    else:
+        rows = [(finding.name, finding.state, finding.detail) for finding in examine()]
     report.table("This machine", ("What", "State", "Detail"), rows)
 
 

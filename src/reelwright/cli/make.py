@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -158,12 +159,16 @@ def check(board: Board) -> None:
     from reelwright.storyfile import load
     from reelwright.studio import Studio
 
-    studio, loaded = Studio(), load(board)
-    problems = studio.check(loaded, board.parent)
-    warnings = studio.advice(loaded)
+    loaded = load(board)
+    if (there := desk.client()) is not None:
+        found = there.check(loaded, board.parent)
+        problems, warnings = found["problems"], found["warnings"]
+    else:
+        studio = Studio()
+        problems, warnings = list(studio.check(loaded, board.parent)), list(studio.advice(loaded))
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
-        raise BadStoryboard(f"{board.name} cannot be rendered:\n{listed}", problems=list(problems), warnings=list(warnings))
+        raise BadStoryboard(f"{board.name} cannot be rendered:\n{listed}", problems=problems, warnings=warnings)
     lines = [f"Hint: {warning}" for warning in warnings]
     scenes = f"{len(loaded.scenes)} scene{'s' if len(loaded.scenes) != 1 else ''}"
     content = {"file": str(board), "scenes": len(loaded.scenes), "problems": [], "warnings": warnings}
@@ -175,21 +180,27 @@ def plan(board: Board) -> None:
     from reelwright.storyfile import load
     from reelwright.studio import Studio
 
-    made = Studio().plan(load(board), board.parent)
+    loaded = load(board)
+    there = desk.client()
+    made = Studio().plan(loaded, board.parent).json() if there is None else there.plan(loaded, board.parent)
     if report.as_json:
-        report.give(made.json(), "")
+        report.give(made, "")
         return
-    rows = [(scene.name, scene.model or "clip", scene.state, f"{scene.seconds:g}", scene.frames) for scene in made.scenes]
-    report.table(made.title or board.name, ("Scene", "Model", "State", "Seconds", "Frames"), rows)
-    for note in dict.fromkeys(note for scene in made.scenes for note in scene.notes):
+    scenes = made["scenes"]
+    rows = [
+        (scene["name"], scene["model"] or "clip", scene["state"], f"{scene['seconds']:g}", scene["frames"]) for scene in scenes
+    ]
+    report.table(made["title"] or board.name, ("Scene", "Model", "State", "Seconds", "Frames"), rows)
+    for note in dict.fromkeys(note for scene in scenes for note in scene["notes"]):
         report.say(f"Note: {note}")
-    for warning in made.warnings:
+    for warning in made["warnings"]:
         report.say(f"Hint: {warning}")
-    spec = made.spec
-    basis = "measured on this machine" if made.measured else "a guess until this machine has rendered something"
+    spec = made["spec"]
+    where = "on this machine" if there is None else "on the server's machine"
+    basis = f"measured {where}" if made["measured"] else "a guess until it has rendered something"
     report.say(
-        f"{spec.width}x{spec.height}, {float(spec.fps):g} fps, {float(spec.seconds):g} s; {made.reused} of {made.segments} parts "
-        f"are there already; about {made.estimate:.1f} s to go ({basis})."
+        f"{spec['width']}x{spec['height']}, {float(Fraction(spec['fps'])):g} fps, {spec['seconds']:g} s; {made['reused']} of "
+        f"{made['segments']} parts are there already; about {made['estimate']:.1f} s to go ({basis})."
     )
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelwright.cli import report
+from reelwright.cli import desk, report
 
 if TYPE_CHECKING:
-    from reelwright.jobs.rows import Job
+    from reelwright.client import JobStatus
     from reelwright.workers import Post
-    from reelwright.workshop import Workshop
 
 jobs = typer.Typer(help="Jobs of this installation: list, show, cancel, retry ...", no_args_is_help=False)
 keys = typer.Typer(help="API keys of the server: list, new, revoke.", no_args_is_help=False)
@@ -24,20 +23,10 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (serve, worker, submit):
+    for command in (serve, worker, submit, batch):
         app.command()(command)
     app.add_typer(jobs, name="jobs")
     app.add_typer(keys, name="keys")
-
-
-def _workshop() -> Workshop:
-    from reelwright.errors import MissingExtra
-
-    try:
-        from reelwright.workshop import Workshop
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the server needs {error.name}", hint="pip install 'reelwright[server]'") from error
-    return Workshop()
 
 
 def _posts(lanes: str | None, processes: int) -> tuple[Post, ...]:
@@ -66,7 +55,7 @@ def serve(
     from reelwright.workers import Supervisor
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    shop = _workshop()
+    shop = desk.workshop()
     inward = host in _LOOPBACK
     known = shop.ledger.keys()
     if not inward and all(key.revoked_at is not None for key in known):
@@ -100,7 +89,7 @@ def worker(
     from reelwright.workers import Supervisor
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    supervisor = Supervisor(_workshop(), _posts(lanes, processes))
+    supervisor = Supervisor(desk.workshop(), _posts(lanes, processes))
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
@@ -118,22 +107,36 @@ def submit(
 ) -> None:
     """Queue a storyboard's film for the workers; its files are uploaded as assets."""
     from reelwright.storyfile import load
-    from reelwright.workshop import Order
 
-    shop = _workshop()
-    loaded = load(board)
-    job = shop.film(shop.uploaded(loaded, board.parent, "local"), Order("local", priority))
-    report.give({"job": job.id, "state": job.state}, f"{job.id}  queued")
+    job = desk.desk().submit(load(board), board.parent, priority)
+    report.give({"job": job.id, "state": job.state}, f"{job.id}  {job.state}")
+
+
+def batch(
+    file: Annotated[Path, typer.Argument(help="Requests as .jsonl, .csv, or .json with `requests` or a `matrix`.")],
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")] = 0,
+) -> None:
+    """Queue many clips from a file, all or none."""
+    from reelwright.errors import MissingAsset, RequestError
+
+    if not file.is_file():
+        raise MissingAsset(f"there is no file {file}", hint="Check the path.", file=file.name)
+    try:
+        text = file.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RequestError(f"{file.name} is not UTF-8 text", hint="Save it as UTF-8.") from None
+    job = desk.desk().batch(text, file.suffix.lower(), priority)
+    report.give({"batch": job.id, "state": job.state}, f"{job.id}  {job.state}")
 
 
 # ---- jobs
 
 
-def _row(job: Job) -> tuple[Any, ...]:
-    progress = job.progress or {}
-    done, total = progress.get("done", 0), progress.get("total", 0)
-    share = "100 %" if job.state == "done" else f"{100 * done // total} %" if total else None
-    made = datetime.fromtimestamp(job.created_at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _row(job: JobStatus) -> tuple[Any, ...]:
+    share = f"{job.progress:.0%}" if job.state in ("running", "done") or job.progress else None
+    made = None
+    if job.created_at is not None:
+        made = datetime.fromisoformat(job.created_at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return job.id, job.kind, job.model, job.state, share, job.priority, job.attempt, made, (job.error or {}).get("message")
 
 
@@ -146,7 +149,7 @@ def list_jobs(
     """List jobs, newest first."""
     if context.invoked_subcommand is not None:
         return
-    found = _workshop().store.list(states=(state,) if state else (), limit=limit)
+    found = desk.desk().jobs(state, limit)
     columns = ("Id", "Kind", "Model", "State", "Done", "Priority", "Attempt", "Made", "Error")
     report.table("Jobs", columns, [_row(job) for job in found])
 
@@ -158,67 +161,58 @@ _JobId = Annotated[str, typer.Argument(help="A job's id.")]
 def show(job: _JobId) -> None:
     """Show everything about a job, with what happened to it."""
     import json
+    from dataclasses import asdict
 
-    shop = _workshop()
-    found = shop.store.get(job)
-    events = [{"at": event.at, "what": event.what, **event.facts} for event in shop.store.events(job)]
-    content = {**found.__dict__, "ahead": shop.store.ahead(found), "needs": shop.store.needs(job), "events": events}
+    known = desk.desk()
+    content = {**asdict(known.job(job)), "events": known.events(job)}
     report.give(content, json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
 @jobs.command()
 def cancel(job: _JobId) -> None:
     """Stop a job: at once if it waits, within a step if it runs."""
-    _said(_workshop().store.cancel(job))
+    _said(desk.desk().cancel(job))
 
 
 @jobs.command()
 def retry(job: _JobId) -> None:
     """Queue a failed or cancelled job again; finished scenes are kept."""
-    _said(_workshop().store.retry(job))
+    _said(desk.desk().retry(job))
 
 
 @jobs.command()
 def hold(job: _JobId) -> None:
     """Pause a job that has not begun."""
-    _said(_workshop().store.hold(job))
+    _said(desk.desk().hold(job))
 
 
 @jobs.command()
 def release(job: _JobId) -> None:
     """Let a paused job go on."""
-    _said(_workshop().store.hold(job, held=False))
+    _said(desk.desk().hold(job, False))
 
 
 @jobs.command()
 def priority(job: _JobId, value: Annotated[int, typer.Argument(min=-100, max=100)]) -> None:
     """Change what goes first: higher before lower."""
-    _said(_workshop().store.reprioritise(job, value))
+    _said(desk.desk().prioritise(job, value))
 
 
 @jobs.command()
 def delete(job: _JobId) -> None:
     """Forget a job that has ended."""
-    _workshop().store.delete(job)
+    desk.desk().delete(job)
     report.give({"job": job, "deleted": True}, f"{job}  deleted")
 
 
 @jobs.command()
 def fetch(job: _JobId, output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the film.")]) -> None:
     """Write a finished job's film to a file."""
-    import shutil
-
-    from reelwright.errors import Conflict
-
-    shop = _workshop()
-    made = (shop.store.get(job).result or {}).get("asset")
-    if made is None:
-        raise Conflict(f"job {job} has no film", hint="`reel jobs show` says how it stands.", job=job)
-    shutil.copyfile(shop.file(shop.ledger.asset(made)), output)
-    report.give({"path": str(output)}, str(output))
+    path = desk.desk().fetch(job, output)
+    report.give({"path": str(path)}, str(path))
 
 
-def _said(job: Job) -> None:
+def _said(job: JobStatus) -> None:
     report.give({"job": job.id, "state": job.state, "held": job.held, "priority": job.priority}, f"{job.id}  {job.state}")
 
 
@@ -230,11 +224,9 @@ def list_keys(context: typer.Context) -> None:
     """List the keys, without the keys themselves."""
     if context.invoked_subcommand is not None:
         return
-    known = _workshop().ledger.keys()
-    rows = [
-        (key.id, key.name, key.owner, ", ".join(key.scopes), _when(key.expires_at), _when(key.revoked_at), _when(key.used_at))
-        for key in known
-    ]
+    known = desk.desk().keys()
+    names = ("id", "name", "owner", "scopes", "expires_at", "revoked_at", "used_at")
+    rows = [tuple(", ".join(key[name]) if name == "scopes" else key[name] for name in names) for key in known]
     report.table("Keys", ("Id", "Name", "Owner", "Scopes", "Expires", "Revoked", "Used"), rows)
 
 
@@ -247,27 +239,23 @@ def new_key(
     max_jobs: Annotated[int | None, typer.Option(min=1, help="Jobs at once.")] = None,
     gpu_seconds: Annotated[float | None, typer.Option(min=0, help="Seconds of work a day.")] = None,
     gigabytes: Annotated[float | None, typer.Option(min=0, help="GB of files.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Calls a minute.")] = None,
 ) -> None:
     """Make a key. It is shown this once."""
     from reelwright.errors import RequestError
-    from reelwright.jobs.ledger import SCOPES
 
-    if scope not in SCOPES:
-        raise RequestError(f"there is no scope {scope!r}", hint=f"Choose one of {', '.join(SCOPES)}.", field="scope")
-    shop = _workshop()
-    wanted = {"jobs": max_jobs, "seconds": gpu_seconds, "bytes": None if gigabytes is None else round(gigabytes * 1e9)}
-    limits = {name: value for name, value in wanted.items() if value is not None}
-    expires = None if days is None else shop.store.clock() + days * 86_400
-    key, secret = shop.ledger.new_key(owner or name, (scope,), name=name, expires_at=expires, **limits)
-    report.give({"id": key.id, "key": secret, "owner": key.owner, "scope": scope}, f"{secret}\nIt is not kept; copy it now.")
+    if scope not in ("read", "write", "admin"):
+        raise RequestError(f"there is no scope {scope!r}", hint="Choose one of read, write, admin.", field="scope")
+    size = None if gigabytes is None else round(gigabytes * 1e9)
+    limits = {"jobs": max_jobs, "seconds": gpu_seconds, "bytes": size, "requests": requests}
+    wanted = {"name": name, "owner": owner, "scope": scope, "days": days, "limits": limits}
+    made = desk.desk().new_key(wanted)
+    content = {"id": made["id"], "key": made["key"], "owner": made["owner"], "scope": scope}
+    report.give(content, f"{made['key']}\nIt is not kept; copy it now.")
 
 
 @keys.command()
 def revoke(key: Annotated[str, typer.Argument(help="A key's id.")]) -> None:
     """Make a key worthless at once."""
-    _workshop().ledger.revoke(key)
+    desk.desk().revoke(key)
     report.give({"id": key, "revoked": True}, f"{key}  revoked")
-
-
-def _when(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -12,6 +12,7 @@ from filelock import FileLock
 from sqlalchemy.engine import URL, Connection, make_url
 
 from reelwright.errors import MissingExtra, RequestError, Unavailable
+from reelwright.jobs.tables import VERSION
 
 Transaction = Connection
 """What is handed to those who write in a transaction that is under way."""
@@ -54,6 +55,8 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version's form, once, whoever else is starting."""
+        if self._version() == VERSION:
+            return
         from alembic import command
         from alembic.config import Config
 
@@ -76,6 +79,14 @@ class Database:
                 connection.rollback()
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": _MIGRATION_LOCK})
                 connection.commit()
+
+    def _version(self) -> str | None:
+        """The migration that the tables have; None before the first. Asked without Alembic, which takes a second to load."""
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return found
 
     def close(self) -> None:
         """Close all connections."""

@@ -63,6 +63,10 @@ class Key:
         return any(SCOPES.index(own) >= SCOPES.index(scope) for own in self.scopes if own in SCOPES)
 
 
+class CalledBefore(Exception):
+    """The same call was made at the same moment, and the other one was first."""
+
+
 class Ledger:
     """Assets, keys and idempotency in the store's database."""
 
@@ -180,10 +184,14 @@ class Ledger:
         return str(row["job"])
 
     def note_call(self, connection: Connection, owner: str, key: str, body: str, job: str) -> None:
-        """Remember which job a call made, in the transaction that makes it."""
+        """Remember which job a call made, in the transaction that makes it; raises CalledBefore, which must undo that."""
         old = (IDEMPOTENCY.c.owner == owner, IDEMPOTENCY.c.key == key)
         connection.execute(IDEMPOTENCY.delete().where(*old, IDEMPOTENCY.c.created_at < self._clock() - _REPLAY_S))
-        connection.execute(IDEMPOTENCY.insert().values(owner=owner, key=key, body=body, job=job, created_at=self._clock()))
+        values = {"owner": owner, "key": key, "body": body, "job": job, "created_at": self._clock()}
+        try:
+            connection.execute(IDEMPOTENCY.insert().values(values))
+        except sa.exc.IntegrityError:
+            raise CalledBefore from None
 
 
 def _hash(secret: str) -> str:

@@ -21,10 +21,14 @@ from reelwright.manifest import facts, versions
 from reelwright.media.copying import Segments
 from reelwright.media.encode import CODECS, Encoding, save
 from reelwright.run import Run
-from reelwright.types import Video, VideoSpec
+from reelwright.types import Frame, Video, VideoSpec
 
 _LARGE = 1920 * 1088
 """px; of larger pictures one segment is rendered at a time, for an encoder holds dozens of them."""
+
+
+_SHOWN_S = 0.7
+"""Seconds between two previews."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def render(
     """
     if not in_segments(path, encoding):
         samples = film.sound()
-        video = Video(film.spec, film.frames(), samples() if samples else None)
+        video = Video(film.spec, _Shown(run).passing(film.frames()), samples() if samples else None)
         with _one_thread_each():
             for note in save(video, path, encoding, lambda done, total: run.step(done, total, "render")):
                 run.note(note)
@@ -102,6 +106,7 @@ class _Work:
         self._film, self._segments, self._encoding = film, segments, encoding
         self._results, self._run, self.total = results, run, total
         self._done, self._lock, self._stop = 0, threading.Lock(), threading.Event()
+        self._shown = _Shown(run)
 
     @contextmanager
     def paths(self, workers: int) -> Iterator[Iterator[Path]]:
@@ -125,7 +130,9 @@ class _Work:
             raise Cancelled
 
         def write(part: Path) -> None:
-            save(segment.open(), part, self._encoding, self._step)
+            video = segment.open()
+            video.frames = self._shown.passing(video.frames)
+            save(video, part, self._encoding, self._step)
 
         return self._results.make(segment.key, ".mp4", write, self._still_wanted)
 
@@ -139,6 +146,24 @@ class _Work:
         with self._lock:
             self._done += 1
             self._run.step(min(self._done, self.total), self.total, "render")
+
+
+class _Shown:
+    """Shows a picture of what is being rendered now and then, whichever thread has one."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._due, self._lock = run, 0.0, threading.Lock()
+
+    def passing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames as they come."""
+        for frame in frames:
+            if time.monotonic() >= self._due and self._lock.acquire(blocking=False):
+                try:
+                    self._due = time.monotonic() + _SHOWN_S
+                    self._run.preview(frame)
+                finally:
+                    self._lock.release()
+            yield frame
 
 
 def _started(count: int) -> Iterator[int]:

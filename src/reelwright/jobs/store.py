@@ -42,7 +42,7 @@ from reelwright.jobs.rows import (
     users,
     with_relatives,
 )
-from reelwright.jobs.tables import EVENTS, FACTS, JOBS, NEEDS
+from reelwright.jobs.tables import EVENTS, FACTS, JOBS, NEEDS, PREVIEWS
 
 
 class Store:
@@ -80,7 +80,7 @@ class Store:
         self._tell(connection, new.id, "submitted")
 
     def _need(self, connection: Connection, new: NewJob) -> None:
-        known = states(connection, new.needs)
+        known = {need.id: need.state for need in rows(connection, JOBS.c.id.in_(new.needs))}  # locked: none ends meanwhile
         if missing := set(new.needs) - set(known):
             raise NotFound(f"there is no job {min(missing)}", job=min(missing))
         if any(state in (FAILED, CANCELLED) for state in known.values()):
@@ -319,6 +319,24 @@ class Store:
     def remember(self, job: Job, memory: dict[str, Any]) -> None:
         """Replace what later attempts find; raises LeaseLost."""
         self._mine_or_lost(job, memory=memory)
+
+    def show(self, job: Job, picture: bytes) -> None:
+        """Keep the newest preview of a running job, a JPEG; raises LeaseLost."""
+        with self.database.write() as connection:
+            self._fenced(connection, job)
+            changed = connection.execute(
+                PREVIEWS.update().where(PREVIEWS.c.job == job.id).values(number=PREVIEWS.c.number + 1, picture=picture)
+            )
+            if not changed.rowcount:
+                connection.execute(PREVIEWS.insert().values(job=job.id, number=1, picture=picture))
+            self._change(connection, job.id)
+
+    def preview(self, job: str, after: int = 0) -> tuple[int, bytes] | None:
+        """A job's newest preview and its number, if there is one newer than number `after`."""
+        query = sa.select(PREVIEWS.c.number, PREVIEWS.c.picture).where(PREVIEWS.c.job == job, PREVIEWS.c.number > after)
+        with self.database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (int(row[0]), bytes(row[1]))
 
     def finish(
         self, job: Job, result: dict[str, Any], notes: Sequence[str] = (), also: Callable[[Connection], None] | None = None

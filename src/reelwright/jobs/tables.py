@@ -11,12 +11,16 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
 )
+
+VERSION = "0002"
+"""The newest migration; a database that has it needs nothing."""
 
 METADATA = MetaData(
     naming_convention={
@@ -87,6 +91,14 @@ EVENTS = Table(
     Column("facts", _JSON, nullable=False),
 )
 
+PREVIEWS = Table(
+    "previews",
+    METADATA,
+    Column("job", String(64), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, nullable=False),  # counted up with each picture
+    Column("picture", LargeBinary, nullable=False),  # JPEG
+)
+
 ASSETS = Table(
     "assets",
     METADATA,
@@ -101,6 +113,17 @@ ASSETS = Table(
     Column("expires_at", Float),
     Column("pinned", Boolean, nullable=False),
     Column("facts", _JSON, nullable=False),  # width, height, seconds ... where known
+)
+
+STORYBOARDS = Table(
+    "storyboards",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False, index=True),
+    Column("title", Text, nullable=False),
+    Column("content", _JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
 )
 
 KEYS = Table(

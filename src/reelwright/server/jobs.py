@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from annotated_types import Interval
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import FileResponse
 
-from reelwright.errors import Conflict
+from reelwright import showing
+from reelwright.errors import Conflict, NotFound
 from reelwright.jobs.rows import Job
 from reelwright.media.encode import Encoding
 from reelwright.request import GenerationRequest
+from reelwright.server.assets import After, sent
 from reelwright.server.auth import Caller, Reader, Shop, Writer
 from reelwright.storyfile import validated
 from reelwright.workshop import Order, Workshop
@@ -22,27 +24,11 @@ from reelwright.workshop import Order, Workshop
 ROUTER = APIRouter(prefix="/api", tags=["jobs"])
 
 Once = Annotated[str | None, Header(alias="Idempotency-Key", max_length=256, description="The same key makes one job.")]
-_URL_S = 3600
 
 
 def shown(shop: Workshop, job: Job) -> dict[str, Any]:
-    """A job as JSON; nothing of this machine's paths."""
-    progress = job.progress or {}
-    total = progress.get("total") or 0
-    share = 1.0 if job.state == "done" else min(1.0, progress.get("done", 0) / total) if total else 0.0
-    return {
-        "id": job.id, "kind": job.kind, "model": job.model, "state": job.state, "held": job.held, "priority": job.priority,
-        "progress": round(share, 4), "stage": progress.get("stage"), "step": progress.get("done"), "steps": total or None,
-        "eta_seconds": progress.get("eta"), "queue_position": shop.store.ahead(job) if job.state == "queued" else None,
-        "estimate_seconds": job.estimate, "attempt": job.attempt, "parent": job.parent, "notes": job.notes, "error": job.error,
-        "created_at": at(job.created_at), "started_at": at(job.started_at), "finished_at": at(job.finished_at),
-        "result": job.result, "result_url": f"/api/jobs/{job.id}/result" if (job.result or {}).get("asset") else None,
-    }  # fmt: skip
-
-
-def at(time: float | None) -> str | None:
-    """Seconds since 1970 as ISO 8601, in UTC."""
-    return None if time is None else datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A job as JSON."""
+    return showing.shown(shop.store, job)
 
 
 @dataclass(frozen=True)
@@ -90,11 +76,12 @@ def jobs(
     shop: Shop,
     caller: Reader,
     state: Annotated[str | None, Query(description="Only waiting, queued, running, done, failed or cancelled ones.")] = None,
-    after: Annotated[str | None, Query(max_length=64, description="The id that the page before ended with.")] = None,
+    parent: Annotated[str | None, Query(max_length=64, description="Only parts of this job.")] = None,
+    after: After = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, Any]:
     """Jobs, newest first."""
-    found = shop.store.list(owner=caller.sees, states=(state,) if state else (), after=after, limit=limit + 1)
+    found = shop.store.list(owner=caller.sees, states=(state,) if state else (), parent=parent, after=after, limit=limit + 1)
     return {"jobs": [shown(shop, job) for job in found[:limit]], "more": len(found) > limit}
 
 
@@ -107,8 +94,7 @@ def show(job: str, shop: Shop, caller: Reader) -> dict[str, Any]:
 @ROUTER.get("/jobs/{job}/events", operation_id="list_job_events")
 def events(job: str, shop: Shop, caller: Reader, after: Annotated[int, Query(ge=0, lt=2**53)] = 0) -> dict[str, Any]:
     """What happened to a job, oldest first."""
-    found = shop.store.events(own(shop, job, caller).id, after)
-    return {"events": [{"number": each.number, "at": at(each.at), "what": each.what, **each.facts} for each in found]}
+    return {"events": showing.events(shop.store, own(shop, job, caller).id, after)}
 
 
 @ROUTER.post("/jobs/{job}/cancel", operation_id="cancel_job")
@@ -137,6 +123,45 @@ def release(job: str, shop: Shop, caller: Writer) -> dict[str, Any]:
     return shown(shop, shop.store.hold(own(shop, job, caller).id, held=False))
 
 
+@dataclass(frozen=True)
+class Priority:
+    """How urgent a job is: -100..100, higher before lower."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
+
+    priority: Annotated[int, Interval(ge=-100, le=100)]
+
+
+@ROUTER.post("/jobs/{job}/priority", operation_id="prioritise_job")
+def prioritise(job: str, wanted: Priority, shop: Shop, caller: Writer) -> dict[str, Any]:
+    """Change what goes first."""
+    return shown(shop, shop.store.reprioritise(own(shop, job, caller).id, wanted.priority))
+
+
+@ROUTER.post("/jobs/{job}/before/{other}", operation_id="move_job")
+def move(job: str, other: str, shop: Shop, caller: Writer) -> dict[str, Any]:
+    """Put a queued job right before another one of its lane."""
+    return shown(shop, shop.store.move(own(shop, job, caller).id, own(shop, other, caller).id))
+
+
+@ROUTER.get("/jobs/{job}/scenes", operation_id="list_job_scenes")
+def scenes(job: str, shop: Shop, caller: Reader) -> dict[str, Any]:
+    """The jobs that a film is made of, in the order of its scenes; scenes that need no model have none."""
+    parts = shop.store.list(parent=own(shop, job, caller).id, limit=10_000, newest=False)
+    found = [{"scene": part.content.get("scene"), **shown(shop, part)} for part in parts]
+    return {"scenes": sorted(found, key=lambda scene: scene["scene"] or 0)}
+
+
+@ROUTER.get("/jobs/{job}/preview", operation_id="get_job_preview", response_class=Response)
+def preview(job: str, shop: Shop, caller: Reader) -> Response:
+    """The newest picture of a job's result so far, as JPEG."""
+    found = shop.store.preview(own(shop, job, caller).id)
+    if found is None:
+        raise NotFound(f"job {job} has no preview yet", hint="Ask again when it runs.", job=job)
+    number, picture = found
+    return Response(picture, media_type="image/jpeg", headers={"Cache-Control": "no-cache", "ETag": f'"{number}"'})
+
+
 @ROUTER.delete("/jobs/{job}", operation_id="delete_job")
 def delete(job: str, shop: Shop, caller: Writer) -> dict[str, Any]:
     """Forget a job that has ended."""
@@ -145,18 +170,20 @@ def delete(job: str, shop: Shop, caller: Writer) -> dict[str, Any]:
 
 
 @ROUTER.get("/jobs/{job}/result", operation_id="get_job_result", response_class=FileResponse)
-def result(job: str, shop: Shop, caller: Reader) -> Response:
+def result(job: str, shop: Shop, caller: Reader, request: Request) -> Response:
     """The film of a job that is done, in ranges if asked for; or the address where it lies."""
-    return film(shop, own(shop, job, caller))
+    return film(shop, own(shop, job, caller), request)
 
 
-def film(shop: Workshop, job: Job) -> Response:
-    """The film of a job; raises Conflict if it has none."""
-    made = (job.result or {}).get("asset")
+@ROUTER.get("/jobs/{job}/thumbnail", operation_id="get_job_thumbnail", response_class=FileResponse)
+def thumbnail(job: str, shop: Shop, caller: Reader, request: Request) -> Response:
+    """The first picture of a job's film."""
+    return film(shop, own(shop, job, caller), request, "thumbnail")
+
+
+def film(shop: Workshop, job: Job, request: Request, part: str = "asset") -> Response:
+    """The film of a job, or its thumbnail; raises Conflict if it has none."""
+    made = (job.result or {}).get(part)
     if made is None:
         raise Conflict(f"job {job.id} is {job.state} and has no film", hint="Ask again when it is done.", job=job.id)
-    asset = shop.ledger.asset(made)
-    address = shop.blobs.url(asset.digest, _URL_S, asset.kind, asset.name)
-    if address is not None:
-        return RedirectResponse(address, 307)
-    return FileResponse(shop.file(asset), media_type=asset.kind, filename=asset.name, headers={"Cache-Control": "private"})
+    return sent(shop, shop.ledger.asset(made), request)

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Gt, Interval, MaxLen, MinLen
 from fastapi import APIRouter
 
+from reelwright import showing
 from reelwright.doctor import examine
-from reelwright.jobs.ledger import Key
 from reelwright.server.auth import Admin, Shop
-from reelwright.server.jobs import at
 
 ROUTER = APIRouter(prefix="/api", tags=["administration"])
 
@@ -41,26 +40,18 @@ class NewKey:
     limits: KeyLimits = KeyLimits()
 
 
-def _shown(key: Key) -> dict[str, Any]:
-    times = {name: at(getattr(key, name)) for name in ("created_at", "expires_at", "revoked_at", "used_at")}
-    return {"id": key.id, "name": key.name, "owner": key.owner, "scopes": list(key.scopes), "limits": key.limits, **times}
-
-
 @ROUTER.get("/keys", operation_id="list_keys")
 def keys(shop: Shop, _: Admin) -> dict[str, Any]:
     """The API keys, without the keys themselves."""
     known = shop.ledger.keys()
-    return {"keys": [_shown(key) for key in known]}
+    return {"keys": [showing.key(key) for key in known]}
 
 
 @ROUTER.post("/keys", status_code=201, operation_id="create_key")
 def create(wanted: NewKey, shop: Shop, _: Admin) -> dict[str, Any]:
     """Make an API key. It is in this answer only."""
-    limits = {name: value for name, value in asdict(wanted.limits).items() if value is not None}
-    expires = None if wanted.days is None else shop.store.clock() + wanted.days * 86_400
-    owner = wanted.owner or wanted.name
-    key, secret = shop.ledger.new_key(owner, (wanted.scope,), name=wanted.name, expires_at=expires, **limits)
-    return {**_shown(key), "key": secret}
+    key, secret = showing.make_key(shop.ledger, shop.store.clock(), **asdict(wanted))
+    return {**showing.key(key), "key": secret}
 
 
 @ROUTER.delete("/keys/{key}", operation_id="revoke_key")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reelwright.errors import Forbidden, ReelwrightError, TooLarge
+from reelwright.jobs.ledger import WRITE
+from reelwright.server.auth import identify
 from reelwright.server.problems import answer
 
 _OWN = {"localhost", "127.0.0.1", "::1", "testserver"}
@@ -29,6 +33,8 @@ class Shield:
         headers = Headers(scope=scope)
         try:
             self._hold(scope, headers)
+            if headers.get("content-type", "").startswith("multipart/"):  # forms are read before routes ask who sends them
+                await run_in_threadpool(identify, HTTPConnection(scope), WRITE)
             await self._app(scope, _capped(scope, headers, receive), _marked(send))
         except ReelwrightError as error:
             await answer(error)(scope, receive, send)
@@ -43,7 +49,7 @@ class Shield:
 
 
 def _most(scope: Scope, headers: Headers) -> int:
-    if headers.get("content-type", "").startswith("multipart/"):
+    if scope["path"] == "/api/assets" or headers.get("content-type", "").startswith("multipart/"):
         largest: int = scope["app"].state.workshop.settings.max_video_file_size
         return largest + _FORM_SPARE
     return _JSON_MOST

@@ -17,8 +17,10 @@ from fastapi.responses import FileResponse
 from reelwright import catalog
 from reelwright.errors import RequestError, TimedOut, TooLarge, Unsupported
 from reelwright.jobs.rows import DONE, Job
+from reelwright.media.sniff import HEAD, sniff
 from reelwright.request import GenerationRequest, Input
-from reelwright.server.auth import Reader, Shop, Writer
+from reelwright.server.assets import kept
+from reelwright.server.auth import Caller, Reader, Shop, Writer
 from reelwright.server.jobs import Once, film, order, own, shown
 from reelwright.types import Role
 from reelwright.workshop import Workshop
@@ -26,7 +28,7 @@ from reelwright.workshop import Workshop
 ROUTER = APIRouter(prefix="/api/video", tags=["video"])
 
 _LOOK_S = 0.05
-_PICTURES = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
+_PICTURES = ("image/png", "image/jpeg", "image/webp")
 _IMAGE_MOST = 64 * 1024**2
 
 
@@ -70,7 +72,7 @@ async def _waited(shop: Workshop, job: Job, request: Request) -> Response:
         await asyncio.sleep(_LOOK_S)
         job = await run_in_threadpool(shop.store.get, job.id)
     if job.state == DONE:
-        return await run_in_threadpool(film, shop, job)
+        return await run_in_threadpool(film, shop, job, request)
     return _failed(job)
 
 
@@ -105,23 +107,19 @@ def status(job_id: str, shop: Shop, caller: Reader) -> dict[str, Any]:
     return {"job_id": job.id, "status": job.state, **shown(shop, job)}
 
 
-def _picture(image: UploadFile, shop: Workshop, owner: str) -> Input:
+def _picture(image: UploadFile, shop: Workshop, caller: Caller) -> Input:
     """An uploaded picture as an input; raises Unsupported, TooLarge, MediaError."""
-    from reelwright.media.decode import first_frame
-
     most = min(_IMAGE_MOST, shop.settings.max_video_file_size)
     content = image.file.read(most + 1)
     if len(content) > most:
         raise TooLarge(f"a picture has at most {most} bytes", hint="Make it smaller.", field="image")
-    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    ending = ".webp" if webp else next((end for mark, end in _PICTURES.items() if content.startswith(mark)), None)
-    if ending is None:
+    kind = sniff(content[:HEAD])
+    if kind.media_type not in _PICTURES:
         raise Unsupported("the image is neither PNG, JPEG nor WebP", hint="Convert it first.", field="image")
     with tempfile.TemporaryDirectory(prefix="reelwright-") as folder:
-        path = Path(folder) / f"image{ending}"
+        path = Path(folder) / f"image{kind.ending}"
         path.write_bytes(content)
-        first_frame(path)
-        return Input(Role.FIRST_FRAME, shop.keep(path, owner).id)
+        return Input(Role.FIRST_FRAME, kept(path, kind, shop, caller, image.filename or "").id)
 
 
 Image = Annotated[UploadFile, File(description="PNG, JPEG or WebP.")]
@@ -153,8 +151,8 @@ def animate(
     return {"job_id": job.id, "status": job.state, **shown(shop, job)}
 
 
-def _animated(shop: Workshop, caller: Writer, image: UploadFile, asked: TextToVideo, once: str | None) -> Job:
-    given = _picture(image, shop, caller.owner)
+def _animated(shop: Workshop, caller: Caller, image: UploadFile, asked: TextToVideo, once: str | None) -> Job:
+    given = _picture(image, shop, caller)
     wanted = _request(asked, shop, (given,))
     digest = shop.ledger.asset(given.ref).digest
     return shop.generate(wanted, order(caller, once, "animate", repr(asked), digest))
