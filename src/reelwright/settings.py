@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from reelwright.errors import RequestError
 
@@ -32,6 +32,10 @@ def _quality(value: Any) -> Any:
 def _also(name: str, *others: str) -> Any:
     """The field prefixed, as in the guide, and under its own name."""
     return AliasChoices(f"REELWRIGHT_{name.upper()}", name.upper(), *others, name)
+
+
+def _listed(value: object) -> object:
+    return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
 
 
 def config_folder() -> Path:
@@ -99,6 +103,8 @@ class Settings(BaseSettings):
     """Address of a server that does the work, for `reel` and `reelwright.Client`; this machine does it if unset."""
     api_key: SecretStr | None = None
     """The key that this server asks for."""
+    allow_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Names and networks (10.0.0.0/8), with commas between, that a server may call for a client though they are not public."""
     lease: float = Field(60.0, ge=1, le=3600)
     """Seconds after which a worker that says nothing is taken for dead. Workers of one store need the same."""
 
