@@ -136,10 +136,17 @@ class LocalRun:
 
 @dataclass
 class FoundRun(LocalRun):
-    """A run whose inputs are found by `finder`, such as assets by their ids; without one, as files."""
+    """A run whose inputs are found by `finder`, such as assets by their ids; without one, as files.
+
+    `own`: the folder of this program's own results, such as the last frame of a scene, which are files in any case.
+    """
 
     finder: Callable[[str], Path] | None = None
+    own: Path | None = None
 
     def fetch(self, ref: str) -> Path:
         """The file behind a reference; raises MissingAsset."""
-        return super().fetch(ref) if self.finder is None else self.finder(ref)
+        path = Path(ref)
+        if self.finder is None or (self.own is not None and path.parent.parent == self.own and ".." not in path.parts):
+            return super().fetch(ref)
+        return self.finder(ref)

@@ -146,6 +146,8 @@ class Studio:
             run.close()
 
     def _takes(self, run: LocalRun, *, fallback: bool = True) -> Takes:
+        if isinstance(run, FoundRun):
+            run.own = self.results.folder
         return Takes(self.results, self.speeds, run, fallback=fallback, largest=self.settings.max_video_file_size)
 
     def _filled(self, request: GenerationRequest, card: catalog.Card) -> GenerationRequest:

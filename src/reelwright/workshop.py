@@ -30,9 +30,9 @@ from reelwright.jobs.rows import Job, LeaseLost, NewJob, new_id
 from reelwright.jobs.shelf import Shelf
 from reelwright.jobs.store import Store
 from reelwright.jobs.worker import JobRun, Outcome
-from reelwright.media.decode import first_frame
+from reelwright.media.decode import first_frame, open_video
 from reelwright.media.encode import Encoding
-from reelwright.media.stills import save_picture
+from reelwright.media.stills import save_picture, sheet
 from reelwright.references import hold_references, with_assets
 from reelwright.request import GenerationRequest
 from reelwright.settings import Settings, current
@@ -41,8 +41,8 @@ from reelwright.storyfile import validated
 from reelwright.studio import Result, Studio
 from reelwright.types import Frame
 
-GENERATE, FILM, SCENE, BATCH = "generate", "film", "scene", "batch"
-"""Kinds of jobs: a clip of a request, a storyboard's film, one scene of it, many clips."""
+GENERATE, PICTURE, FILM, SCENE, BATCH = "generate", "picture", "film", "scene", "batch"
+"""Kinds of jobs: a clip of a request, one picture of it, a storyboard's film, one scene of it, many clips."""
 _REQUEST = TypeAdapter(GenerationRequest)
 TEXT, IMAGE = "text-to-video", "image-to-video"
 """Tasks that have a default model."""
@@ -51,6 +51,7 @@ _SPARE = 500 * 1024**2
 _PREVIEW = 512
 """px, the longer side of a preview."""
 _PREVIEW_S = 0.5
+_SHEET = 12
 
 
 @dataclass(frozen=True)
@@ -126,20 +127,26 @@ class Workshop:
     def estimate(self, request: GenerationRequest, owner: str) -> tuple[Shot, tuple[str, ...], float, bool, bool]:
         """What a request comes to: its shot, notes, seconds of work, whether these were measured, whether it is there already."""
         studio = self.studio_with()
+        for given in request.inputs:
+            self.ledger.asset(given.ref, owner)
         shot, notes = studio.shot(request, self.finder(owner))
         cached = not shot.card.instant and studio.results.find(shot.fingerprint, ".mp4") is not None
         return shot, notes, *studio.estimate(shot), cached
 
-    def generate(self, request: GenerationRequest, order: Order | None = None) -> Job:
-        """Order a clip; raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset."""
+    def generate(self, request: GenerationRequest, order: Order | None = None, kind: str = GENERATE) -> Job:
+        """Order a clip, or a picture (`kind`); raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset."""
         order = order or Order()
-        return self._submit([self._clip(request, order, self.shelf.defaults())], order)
+        return self._submit([self._clip(request, order, self.shelf.defaults(), kind=kind)], order)
 
-    def _clip(self, request: GenerationRequest, order: Order, defaults: dict[str, str], parent: str | None = None) -> NewJob:
+    def _clip(
+        self, request: GenerationRequest, order: Order, defaults: dict[str, str], parent: str | None = None, kind: str = GENERATE
+    ) -> NewJob:
+        for given in request.inputs:
+            self.ledger.asset(given.ref, order.owner)  # an asset, and no file of this machine
         shot, _ = self.studio_with(defaults).shot(request, self.finder(order.owner))
         content = {"request": _REQUEST.dump_python(request, mode="json", exclude_defaults=True), "defaults": defaults}
         return NewJob(
-            GENERATE, {**content, **order.content}, shot.lane, shot.card.id, order.owner, order.priority, parent=parent,
+            kind, {**content, **order.content}, shot.lane, shot.card.id, order.owner, order.priority, parent=parent,
             estimate=self.studio.estimate(shot)[0],
         )  # fmt: skip
 
@@ -248,6 +255,17 @@ class Workshop:
                     part.replace(linked)
         return linked
 
+    def spritesheet(self, asset: StoredAsset) -> Path:
+        """A JPEG of twelve pictures of a video, evenly spread; made once."""
+        place = self.settings.cache_folder / "thumbnails" / f"{asset.digest}-sheet.jpg"
+        if not place.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with open_video(self.file(asset), audio=False) as video:
+                wanted = {round(index * (video.spec.frames - 1) / (_SHEET - 1)) for index in range(_SHEET)}
+                frames = [frame.copy() for number, frame in enumerate(video.frames) if number in wanted]
+            save_picture(sheet(frames), place)
+        return place
+
     def finder(self, owner: str) -> Callable[[str], Path]:
         """What turns references to an owner's assets into files."""
         return lambda ref: self.file(self.ledger.asset(ref, owner))
@@ -277,7 +295,9 @@ class Workshop:
         if free < _SPARE:
             raise DiskFull(f"less than {_SPARE // 2**20} MiB are free", hint="Free some space, or run `reel clean`.")
         try:
-            return {GENERATE: self._generate, FILM: self._film, SCENE: self._scene, BATCH: self._batch}[job.kind](job, run)
+            return {GENERATE: self._generate, PICTURE: self._generate, FILM: self._film, SCENE: self._scene, BATCH: self._batch}[
+                job.kind
+            ](job, run)
         except KeyError:
             raise RequestError(f"this version knows no job of kind {job.kind!r}", hint="Update the worker.") from None
 
@@ -286,7 +306,7 @@ class Workshop:
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
             made = self.studio_with(job.content.get("defaults", {})).generate(request, *_file(job, scratch), run)
-            return self._outcome(job, made)
+            return self._picture(job, made) if job.kind == PICTURE else self._outcome(job, made)
 
     def _batch(self, job: Job, _run: JobRun) -> Outcome:
         return Outcome(dict(job.content))
@@ -317,6 +337,18 @@ class Workshop:
                 place = self.blobs.path(made["digest"])
                 self.studio.results.make(made["key"], ".mp4", lambda part, place=place: shutil.copyfile(place, part))  # type: ignore[misc]  # bound at once
 
+    def _picture(self, job: Job, made: Result) -> Outcome:
+        """The first picture of what was made, as a file of its own."""
+        path = made.path.with_suffix(".png")
+        save_picture(first_frame(made.path), path)
+        facts = {"width": made.spec.width, "height": made.spec.height}
+        row = self._kept(path, job.owner, f"{job.id}.png", "image/png", job.id, facts)
+
+        def also(connection: Transaction) -> None:
+            self.ledger.add(row, connection)
+
+        return Outcome({"asset": row.id, "bytes": row.size, **facts, "manifest": made.manifest}, also)
+
     def _outcome(self, job: Job, made: Result) -> Outcome:
         spec = made.spec
         facts = {"width": spec.width, "height": spec.height, "fps": str(spec.fps), "seconds": round(float(spec.seconds), 3)}
@@ -340,5 +372,5 @@ class Workshop:
 
 def _file(job: Job, folder: Path) -> tuple[Path, Encoding]:
     """The file that a job is to write, and how."""
-    how = dict(job.content.get("file", {}))
+    how = dict(job.content.get("file", {"crf": 2} if job.kind == PICTURE else {}))
     return folder / f"film{how.pop('ending', '.mp4')}", Encoding(**how)

@@ -90,6 +90,20 @@ def test_a_film_shows_pictures_while_it_is_made(client: TestClient, shop: Worksh
     assert client.get(found["thumbnail_url"]).headers["content-type"] == "image/jpeg"
 
 
+def test_scenes_go_on_from_each_other_and_files_of_the_machine_stay_out_of_reach(client: TestClient, shop: Workshop) -> None:
+    scenes = [{"prompt": "A red house", "seconds": 1}, {"prompt": "It snows", "image": "previous", "seconds": 1}]
+    with working(shop):
+        film = client.post("/api/storyboards/render", json={"size": "160x90", "scenes": scenes}).json()["id"]
+        assert ended(client, film)["result"]["frames"] == 60
+    (picture,) = (shop.settings.cache_folder / "results").glob("*/*.png")
+    for ref in (str(picture), f"{picture.parent}/../../../secret", "/etc/passwd"):
+        given = {"prompt": "x", "inputs": [{"role": "first_frame", "ref": ref}]}
+        for path in ("/api/jobs", "/api/estimate"):
+            assert client.post(path, json=given).json()["error"] == "asset_not_found"
+        board = {"scenes": [{"prompt": "x", "image": ref}]}
+        assert client.post("/api/storyboards/render", json=board).json()["error"] == "bad_storyboard"
+
+
 def test_an_estimate_says_what_would_come_of_a_request(client: TestClient, shop: Workshop) -> None:
     asked = {"prompt": "The sea", "seconds": 2, "fps": 24, "width": 321, "height": 181}
     found = client.post("/api/estimate", json=asked).json()

@@ -8,7 +8,20 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from reelwright.server import assets, batch, health, jobs, keys, models, problems, shield, storyboards, video
+from reelwright.server import (
+    assets,
+    batch,
+    health,
+    jobs,
+    keys,
+    models,
+    openai,
+    openai_images,
+    problems,
+    shield,
+    storyboards,
+    video,
+)
 from reelwright.workshop import Workshop
 
 
@@ -23,7 +36,7 @@ def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
     app = FastAPI(title="Reelwright", version=version("reelwright"), lifespan=lifespan)
     app.state.workshop, app.state.open = workshop, open_to_all
     problems.install(app)
-    for module in (video, jobs, batch, storyboards, assets, models, keys, health):
+    for module in (video, openai, openai_images, jobs, batch, storyboards, assets, models, keys, health):
         app.include_router(module.ROUTER)
     app.add_middleware(shield.Shield, own_names_only=open_to_all)
     return app

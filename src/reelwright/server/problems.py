@@ -27,29 +27,43 @@ def problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | N
     return JSONResponse({**more, **body}, status, dict(headers or {}), media_type="application/problem+json")
 
 
-def answer(error: ReelwrightError) -> JSONResponse:
-    """Any foreseen failure as an answer."""
+def answer(error: ReelwrightError, path: str = "") -> JSONResponse:
+    """Any foreseen failure as an answer to a call of this path."""
     headers = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if (after := error.details.get("after")) is not None:
         headers["Retry-After"] = str(max(1, round(float(after))))
+    if path.startswith("/v1/"):
+        return JSONResponse(_openai(error), 400 if error.status == 422 else error.status, headers)
     return problem(error.status, error.body(), headers)
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def _openai(error: ReelwrightError) -> dict[str, Any]:
+    """The error as OpenAI's clients expect it; our own body beside it, but for its `error`."""
+    body = error.body()
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    text = f"{error.message} {error.hint}".strip()
+    told = {"message": text, "type": kind, "param": error.details.get("field"), "code": error.code}
+    return {**body, "error": told}
 
 
 def install(app: FastAPI) -> None:
     """Have every error of the application answered this way."""
 
     @app.exception_handler(ReelwrightError)
-    async def foreseen(_: Request, error: ReelwrightError) -> JSONResponse:
-        return answer(error)
+    async def foreseen(request: Request, error: ReelwrightError) -> JSONResponse:
+        return answer(error, request.url.path)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = [{"field": ".".join(map(str, fault["loc"][1:])), "problem": fault["msg"]} for fault in error.errors()]
         first = faults[0] if faults else {"field": "", "problem": "the request is not valid"}
         text = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
-        return answer(RequestError(text, hint="See /docs for what this route takes.", problems=faults))
+        return answer(RequestError(text, hint="See /docs for what this route takes.", problems=faults), request.url.path)
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> JSONResponse:
@@ -60,4 +74,5 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         LOG.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(ReelwrightError("something went wrong here", hint="The server's log says what.", place=request.url.path))
+        place = request.url.path
+        return answer(ReelwrightError("something went wrong here", hint="The server's log says what.", place=place), place)

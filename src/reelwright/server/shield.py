@@ -37,7 +37,7 @@ class Shield:
                 await run_in_threadpool(identify, HTTPConnection(scope), WRITE)
             await self._app(scope, _capped(scope, headers, receive), _marked(send))
         except ReelwrightError as error:
-            await answer(error)(scope, receive, send)
+            await answer(error, scope["path"])(scope, receive, send)
 
     def _hold(self, scope: Scope, headers: Headers) -> None:
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""

@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from reelwright import catalog
-from reelwright.errors import RequestError, TimedOut, TooLarge, Unsupported
+from reelwright.errors import BackendError, RequestError, TimedOut, TooLarge, Unsupported
 from reelwright.jobs.rows import DONE, Job
 from reelwright.media.sniff import HEAD, sniff
 from reelwright.request import GenerationRequest, Input
@@ -59,29 +59,30 @@ def _request(asked: TextToVideo, shop: Workshop, inputs: tuple[Input, ...] = ())
     )  # fmt: skip
 
 
-async def _waited(shop: Workshop, job: Job, request: Request) -> Response:
-    """The film when it is there; the job is stopped if nobody waits any more, or not in time."""
+async def waited(shop: Workshop, job: Job, request: Request) -> Response:
+    """The film when it is there; raises what `ended` raises."""
+    return await run_in_threadpool(film, shop, await ended(shop, job, request), request)
+
+
+async def ended(shop: Workshop, job: Job, request: Request) -> Job:
+    """The job when it is done; it is stopped if nobody waits any more, or not in time.
+
+    Raises TimedOut, and BackendError for a job that came to nothing.
+    """
     deadline = time.monotonic() + shop.settings.request_timeout
     while not job.ended:
         if await request.is_disconnected():
             await run_in_threadpool(shop.store.cancel, job.id)
-            return Response(status_code=499)
+            raise BackendError("nobody waits any more", job=job.id)
         if time.monotonic() > deadline:
             await run_in_threadpool(shop.store.cancel, job.id)
             raise TimedOut("it was not done in time", hint="Use /api/video/generate for long work.", job=job.id)
         await asyncio.sleep(_LOOK_S)
         job = await run_in_threadpool(shop.store.get, job.id)
     if job.state == DONE:
-        return await run_in_threadpool(film, shop, job, request)
-    return _failed(job)
-
-
-def _failed(job: Job) -> Response:
-    from reelwright.errors import BackendError
-
+        return job
     body = job.error or {"error": "cancelled", "message": f"job {job.id} was cancelled"}
-    failure = BackendError(str(body["message"]), job=job.id, cause=body["error"])
-    raise failure
+    raise BackendError(str(body["message"]), job=job.id, cause=body["error"])
 
 
 @ROUTER.post("/text-to-video", operation_id="text_to_video", response_class=FileResponse)
@@ -89,7 +90,7 @@ async def text_to_video(asked: TextToVideo, request: Request, shop: Shop, caller
     """Make a clip from a text and answer with the MP4 file. Waits for REQUEST_TIMEOUT seconds at most."""
     wanted = _request(asked, shop)
     job = await run_in_threadpool(shop.generate, wanted, order(caller, once, "text-to-video", repr(wanted)))
-    return await _waited(shop, job, request)
+    return await waited(shop, job, request)
 
 
 @ROUTER.post("/generate", status_code=202, operation_id="generate_video")
@@ -138,7 +139,7 @@ async def image_to_video(
     """Make a clip from a picture and answer with the MP4 file."""
     asked = TextToVideo(prompt, model, "", duration, fps, num_inference_steps)
     job = await run_in_threadpool(_animated, shop, caller, image, asked, once)
-    return await _waited(shop, job, request)
+    return await waited(shop, job, request)
 
 
 @ROUTER.post("/animate", status_code=202, operation_id="animate_image")
