@@ -134,7 +134,10 @@ class Workshop:
         return shot, notes, *studio.estimate(shot), cached
 
     def generate(self, request: GenerationRequest, order: Order | None = None, kind: str = GENERATE) -> Job:
-        """Order a clip, or a picture (`kind`); raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset."""
+        """Order a clip, or a picture (`kind`).
+
+        Raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset.
+        """
         order = order or Order()
         return self._submit([self._clip(request, order, self.shelf.defaults(), kind=kind)], order)
 
@@ -294,12 +297,12 @@ class Workshop:
         free = shutil.disk_usage(self.settings.cache_folder if self.settings.cache_folder.exists() else Path.home()).free
         if free < _SPARE:
             raise DiskFull(f"less than {_SPARE // 2**20} MiB are free", hint="Free some space, or run `reel clean`.")
-        try:
-            return {GENERATE: self._generate, PICTURE: self._generate, FILM: self._film, SCENE: self._scene, BATCH: self._batch}[
-                job.kind
-            ](job, run)
-        except KeyError:
-            raise RequestError(f"this version knows no job of kind {job.kind!r}", hint="Update the worker.") from None
+        doing = {
+            GENERATE: self._generate, PICTURE: self._generate, FILM: self._film, SCENE: self._scene, BATCH: self._batch,
+        }.get(job.kind)  # fmt: skip
+        if doing is None:
+            raise RequestError(f"this version knows no job of kind {job.kind!r}", hint="Update the worker.")
+        return doing(job, run)
 
     def _generate(self, job: Job, run: JobRun) -> Outcome:
         request = _REQUEST.validate_python(job.content["request"])

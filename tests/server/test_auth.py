@@ -46,7 +46,8 @@ def test_every_route_asks_for_a_key_and_shows_nobody_what_is_anothers(shop: Work
     (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
     job = client.post("/api/jobs", json={"prompt": "x"}, headers=ann).json()["id"]
     names = {
-        "job": job, "job_id": job, "other": job, "video_id": "video_" + job.removeprefix("job_"), "scene": "0", "character": "char_none",
+        "job": job, "job_id": job, "other": job,
+        "video_id": "video_" + job.removeprefix("job_"), "scene": "0", "character": "char_none",
         "key": "key_none", "model": "placeholder",
         "asset": client.post("/api/assets", content=(tmp_path / "a.srt").read_bytes(), headers=ann).json()["id"],
         "storyboard": client.post("/api/storyboards", json=BOARD, headers=ann).json()["id"],

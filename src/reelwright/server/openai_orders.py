@@ -70,6 +70,7 @@ async def given_asset(
 
 
 def referred(reference: Reference, field: str, shop: Workshop, caller: Caller) -> StoredAsset:
+    """The asset that a reference names, or leads to; raises MissingAsset, RequestError."""
     if reference.file_id is not None:
         return shop.ledger.asset(reference.file_id, caller.owner)
     if reference.id is not None:
@@ -134,6 +135,7 @@ def ordered(
     shop: Workshop, caller: Caller, once: str | None, request: GenerationRequest, warnings: list[str], asked: str | None,
     **about: Any,
 ) -> Job:  # fmt: skip
+    """The job of a request; what the contract shows of it goes with it."""
     shot = shop.estimate(request, caller.owner)[0]
     facts = {
         "width": shot.width, "height": shot.height, "seconds": f"{float(shot.frames / shot.fps):g}", "prompt": request.prompt,
