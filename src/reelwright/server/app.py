@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from reelwright.server import (
     assets,
     batch,
+    events,
     health,
     jobs,
     keys,
@@ -31,12 +32,13 @@ def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        app.state.watcher.stop()
         workshop.close()
 
     app = FastAPI(title="Reelwright", version=version("reelwright"), lifespan=lifespan)
-    app.state.workshop, app.state.open = workshop, open_to_all
+    app.state.workshop, app.state.open, app.state.watcher = workshop, open_to_all, events.Watcher(workshop)
     problems.install(app)
-    for module in (video, openai, openai_images, jobs, batch, storyboards, assets, models, keys, health):
+    for module in (video, openai, openai_images, jobs, events, batch, storyboards, assets, models, keys, health):
         app.include_router(module.ROUTER)
     app.add_middleware(shield.Shield, own_names_only=open_to_all)
     return app
