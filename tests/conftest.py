@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import services
 
 ROOT = Path(__file__).resolve().parent.parent
 _OURS = ("REELWRIGHT_", "DEFAULT_", "MAX_VIDEO_", "VIDEO_", "REQUEST_TIMEOUT", "HF_", "OPENAI_")
@@ -43,3 +44,36 @@ def absent() -> Callable[[str], None]:
         pytest.skip(f"{what} is missing here")
 
     return stop
+
+
+@pytest.fixture(scope="session")
+def postgres(absent: Callable[[str], None]) -> Iterator[services.Postgres]:
+    """A PostgreSQL of this session's own."""
+    with services.postgres() as made:
+        if made is None:
+            absent("PostgreSQL (initdb, pg_ctl)")
+        assert made is not None
+        yield made
+
+
+@pytest.fixture(scope="session")
+def redis(absent: Callable[[str], None]) -> Iterator[services.Redis]:
+    """A Redis of this session's own."""
+    with services.redis() as made:
+        if made is None:
+            absent("redis-server")
+        assert made is not None
+        yield made
+
+
+@pytest.fixture
+def postgres_url(postgres: services.Postgres) -> str:
+    """A PostgreSQL database with nothing in it."""
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(postgres.url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+    return postgres.url

@@ -28,9 +28,11 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    database = Database(f"sqlite:///{tmp_path / 'reel.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    """The contract holds over both databases."""
+    file = f"sqlite:///{tmp_path / 'reel.db'}"
+    database = Database(file if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
     database.migrate()
     database.migrate()
     yield Store(database, clock, lease=60)

@@ -17,7 +17,7 @@ from reelwright.jobs.tables import VERSION
 Transaction = Connection
 """What is handed to those who write in a transaction that is under way."""
 _BUSY_S = 30
-_MIGRATION_LOCK = 0x7265656C  # "reel"; any number that nobody else locks
+_MIGRATION_LOCK, _WRITE_LOCK = 0x7265656C, 0x7265656D  # "reel"; any numbers that nobody else locks
 
 
 class Database:
@@ -42,9 +42,15 @@ class Database:
         self._writing = self.engine.execution_options(writes=True)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that changes rows: all of it or nothing. In SQLite it waits for its turn first (BEGIN IMMEDIATE)."""
+    def write(self, *, alone: bool = True) -> Iterator[Connection]:
+        """A transaction that changes rows: all of it or nothing.
+
+        One that is `alone` waits for the others that are, as every one does in SQLite (BEGIN IMMEDIATE): what changes several
+        jobs may then look before it writes, and two never wait for each other's rows. Others touch one row of jobs at most.
+        """
         with _told(), self._writing.begin() as connection:
+            if alone and not self.embedded:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITE_LOCK})
             yield connection
 
     @contextmanager
@@ -55,38 +61,37 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version's form, once, whoever else is starting."""
-        if self._version() == VERSION:
-            return
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", "reelwright.jobs:migrations")
         if self.embedded and self.url.database:
+            # the first connection makes the file a WAL, which two at once cannot
             with FileLock(f"{self.url.database}.migration.lock"), self.engine.connect() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                connection.commit()
+                connection.rollback()
+                self._upgrade(connection)
             return
         with _told(), self.engine.connect() as connection:
             connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             connection.commit()
             try:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                connection.commit()
+                self._upgrade(connection)
             finally:
                 connection.rollback()
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:lock)"), {"lock": _MIGRATION_LOCK})
                 connection.commit()
 
-    def _version(self) -> str | None:
-        """The migration that the tables have; None before the first. Asked without Alembic, which takes a second to load."""
-        with self.read() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-            return found
+    def _upgrade(self, connection: Connection) -> None:
+        """Run the migrations that are missing. Alembic, which takes a second to load, is left alone if none is."""
+        if sa.inspect(connection).has_table("alembic_version"):
+            known = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            connection.rollback()
+            if known == VERSION:
+                return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", "reelwright.jobs:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
 
     def close(self) -> None:
         """Close all connections."""

@@ -82,7 +82,7 @@ class Ledger:
         if connection is not None:
             connection.execute(ASSETS.insert().values(values))
         else:
-            with self._database.write() as own:
+            with self._database.write(alone=False) as own:
                 own.execute(ASSETS.insert().values(values))
         return StoredAsset(**values)
 
@@ -109,12 +109,12 @@ class Ledger:
 
     def pin(self, asset: str, pinned: bool) -> None:
         """Keep an asset from being cleaned away, or no longer."""
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             connection.execute(ASSETS.update().where(ASSETS.c.id == asset).values(pinned=pinned))
 
     def drop(self, ids: Iterable[str]) -> None:
         """Forget assets; their blobs go with the next clean-up unless others share them."""
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             connection.execute(ASSETS.delete().where(ASSETS.c.id.in_(tuple(ids))))
 
     def bytes_of(self, owner: str) -> int:
@@ -142,7 +142,7 @@ class Ledger:
         secret = _PREFIX + secrets.token_urlsafe(32)
         key = Key(new_id("key"), name, owner, tuple(scopes), limits, self._clock(), expires_at, None, None)
         values = {**key.__dict__, "scopes": list(key.scopes), "hash": _hash(secret)}
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             connection.execute(KEYS.insert().values(values))
         return key, secret
 
@@ -154,7 +154,7 @@ class Ledger:
         if row is None or row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= now):
             raise Unauthorized("the API key is not valid", hint="Ask for a new one: `reel keys new`.")
         if row["used_at"] is None or now - row["used_at"] > 60:
-            with self._database.write() as connection:
+            with self._database.write(alone=False) as connection:
                 connection.execute(KEYS.update().where(KEYS.c.id == row["id"]).values(used_at=now))
         return _key(row)
 
@@ -165,7 +165,7 @@ class Ledger:
 
     def revoke(self, key: str) -> None:
         """Make a key worthless; raises NotFound."""
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             changed = connection.execute(KEYS.update().where(KEYS.c.id == key).values(revoked_at=self._clock()))
             if not changed.rowcount:
                 raise NotFound(f"there is no key {key}", hint="List them with `reel keys`.", key=key)

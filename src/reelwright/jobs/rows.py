@@ -117,9 +117,10 @@ def mine(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     return JOBS.c.id == job.id, JOBS.c.fence == job.fence, JOBS.c.state == RUNNING
 
 
-def job_of(connection: Connection, job: str, owner: str | None = None) -> Job:
-    """A job, of `owner` if one is named; raises NotFound."""
-    row: RowMapping | None = connection.execute(sa.select(JOBS).where(JOBS.c.id == job)).mappings().one_or_none()
+def job_of(connection: Connection, job: str, owner: str | None = None, *, lock: bool = False) -> Job:
+    """A job, of `owner` if one is named, locked until the transaction ends if asked for; raises NotFound."""
+    query = sa.select(JOBS).where(JOBS.c.id == job)
+    row: RowMapping | None = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None or (owner is not None and row["owner"] != owner):
         raise NotFound(f"there is no job {job}", hint="List them with `reel jobs`.", job=job)
     return Job(**row)

@@ -37,19 +37,19 @@ class Shelf:
         """Keep a storyboard."""
         now = self._clock()
         made = StoredBoard(new_id("board"), owner, title, content, now, now)
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             connection.execute(STORYBOARDS.insert().values(vars(made)))
         return made
 
     def change(self, board: str, title: str, content: dict[str, Any]) -> None:
         """Replace what a storyboard says."""
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             values = {"title": title, "content": content, "updated_at": self._clock()}
             connection.execute(STORYBOARDS.update().where(STORYBOARDS.c.id == board).values(values))
 
     def drop(self, board: str) -> None:
         """Forget a storyboard."""
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             connection.execute(STORYBOARDS.delete().where(STORYBOARDS.c.id == board))
 
     def board(self, board: str, owner: str | None = None) -> StoredBoard:
@@ -80,7 +80,7 @@ class Shelf:
 
     def set_defaults(self, models: dict[str, str]) -> None:
         """Set the models of tasks; tasks that are not named go back to the settings."""
-        with self._database.write() as connection:
+        with self._database.write(alone=False) as connection:
             connection.execute(FACTS.delete().where(FACTS.c.name == _DEFAULTS))
             if models:
                 connection.execute(FACTS.insert().values(name=_DEFAULTS, value=models))

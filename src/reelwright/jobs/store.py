@@ -175,7 +175,7 @@ class Store:
     def cancel(self, job: str) -> Job:
         """Stop a job, its parts, and what needs it: what waits ends at once, what runs is told. Ended ones stay as they are."""
         with self.database.write() as connection:
-            self._cancel(connection, job_of(connection, job))
+            self._cancel(connection, job_of(connection, job, lock=True))
             return job_of(connection, job)
 
     def _cancel(self, connection: Connection, job: Job) -> None:
@@ -194,7 +194,7 @@ class Store:
         Raises Conflict if it neither failed nor was cancelled.
         """
         with self.database.write() as connection:
-            found = job_of(connection, job)
+            found = job_of(connection, job, lock=True)
             if found.state not in (FAILED, CANCELLED):
                 raise Conflict(f"job {job} is {found.state}; only a failed or cancelled one is retried", job=job)
             again = with_relatives(connection, found)
@@ -211,7 +211,7 @@ class Store:
     def hold(self, job: str, held: bool = True) -> Job:
         """Pause a job that has not begun, or let it go on."""
         with self.database.write() as connection:
-            found = job_of(connection, job)
+            found = job_of(connection, job, lock=True)
             if found.state not in (WAITING, QUEUED):
                 raise Conflict(f"job {job} is {found.state}; only one that has not begun can be paused", job=job)
             self._change(connection, job, held=held)
@@ -220,7 +220,7 @@ class Store:
 
     def pause(self, paused: bool = True) -> None:
         """Let no worker begin anything, or let them again; what runs goes on."""
-        with self.database.write() as connection:
+        with self.database.write(alone=False) as connection:
             connection.execute(FACTS.delete().where(FACTS.c.name == "paused"))
             if paused:
                 connection.execute(FACTS.insert().values(name="paused", value=True))
@@ -234,14 +234,14 @@ class Store:
     def reprioritise(self, job: str, priority: int) -> Job:
         """Change what goes first: higher before lower."""
         with self.database.write() as connection:
-            job_of(connection, job)
+            job_of(connection, job, lock=True)
             self._change(connection, job, priority=priority)
             return job_of(connection, job)
 
     def move(self, job: str, before: str) -> Job:
         """Put a queued job right before another one of its lane."""
         with self.database.write() as connection:
-            moved, other = job_of(connection, job), job_of(connection, before)
+            moved, other = job_of(connection, job, lock=True), job_of(connection, before)
             if not (moved.state == other.state == QUEUED and moved.lane == other.lane):
                 raise Conflict("only queued jobs of one lane can be put before each other", job=job)
             earlier = connection.scalar(
@@ -256,7 +256,7 @@ class Store:
     def delete(self, job: str) -> None:
         """Forget an ended job and its parts; raises Conflict if it has not ended."""
         with self.database.write() as connection:
-            found = job_of(connection, job)
+            found = job_of(connection, job, lock=True)
             parts = rows(connection, JOBS.c.parent == job)
             if not all(each.ended for each in (found, *parts)):
                 raise Conflict(f"job {job} has not ended", hint="Cancel it first.", job=job)
@@ -294,7 +294,7 @@ class Store:
             )
             .returning(JOBS)
         )  # fmt: skip
-        with self.database.write() as connection:
+        with self.database.write(alone=False) as connection:
             row = connection.execute(take).mappings().one_or_none()
             if row is None:
                 return None
@@ -309,7 +309,7 @@ class Store:
         values: dict[str, Any] = {"lease_until": now + self.lease}
         if progress is not None:
             values |= {"progress": progress, "progressed_at": now, "updated_at": now, "version": JOBS.c.version + 1}
-        with self.database.write() as connection:
+        with self.database.write(alone=False) as connection:
             query = JOBS.update().where(*mine(job)).values(values).returning(JOBS.c.cancel_at)
             row = connection.execute(query).one_or_none()
             if row is None:
@@ -322,7 +322,7 @@ class Store:
 
     def show(self, job: Job, picture: bytes) -> None:
         """Keep the newest preview of a running job, a JPEG; raises LeaseLost."""
-        with self.database.write() as connection:
+        with self.database.write(alone=False) as connection:
             self._fenced(connection, job)
             changed = connection.execute(
                 PREVIEWS.update().where(PREVIEWS.c.job == job.id).values(number=PREVIEWS.c.number + 1, picture=picture)
@@ -453,7 +453,7 @@ class Store:
         """A waiting job whose needs are all done is queued."""
         known = states(connection, connection.scalars(sa.select(NEEDS.c.need).where(NEEDS.c.job == job)).all())
         if all(state == DONE for state in known.values()):
-            found = job_of(connection, job)
+            found = job_of(connection, job, lock=True)
             if found.state == WAITING:
                 self._change(connection, job, state=QUEUED, dispatched_at=None)
                 self._tell(connection, job, "queued")
@@ -473,6 +473,6 @@ class Store:
             raise LeaseLost(job.id)
 
     def _mine_or_lost(self, job: Job, **values: Any) -> None:
-        with self.database.write() as connection:
+        with self.database.write(alone=False) as connection:
             self._fenced(connection, job)
             self._change(connection, job.id, **values)
