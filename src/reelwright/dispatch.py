@@ -6,6 +6,8 @@ import time
 from functools import cache
 from typing import Any
 
+from celery import shared_task
+
 from reelwright.errors import RequestError
 from reelwright.jobs.messages import WAKE, celery_app
 from reelwright.jobs.place import worker_name
@@ -24,6 +26,7 @@ def _worker() -> tuple[Workshop, Worker]:
     return shop, Worker(shop.store, worker_name("celery"), ("cpu",), shop.perform, find=shop.find, preview=shop.preview)
 
 
+@shared_task(name=WAKE)  # type: ignore[untyped-decorator]  # Celery has no types. For whichever application: a spawned child of the pool has a copy of it, with no tasks of its own
 def wake(lane: str) -> bool:
     """Claim one job of the lane and do it; False if there was none."""
     shop, worker = _worker()
@@ -41,9 +44,7 @@ def _app() -> Any:
     url = current().queue
     if url is None:
         raise RequestError("no queue is set", hint="Set REELWRIGHT_QUEUE to celery+redis://HOST:PORT/0.", field="queue")
-    app = celery_app(url)
-    app.task(name=WAKE)(wake)
-    return app
+    return celery_app(url)
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ WAKE = "reelwright.wake"
 
 # Settings under which a long job survives what happens to brokers; each was tried with kill -9, FLUSHDB and restarts.
 SETTINGS: dict[str, Any] = {
+    "imports": ("reelwright.dispatch",),  # where children find the task
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,  # harmless: a message for a job that cannot be claimed finds nothing
     "task_ignore_result": True,  # the store has the results
