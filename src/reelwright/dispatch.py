@@ -26,7 +26,8 @@ def _worker() -> tuple[Workshop, Worker]:
     return shop, Worker(shop.store, worker_name("celery"), ("cpu",), shop.perform, find=shop.find, preview=shop.preview)
 
 
-@shared_task(name=WAKE)  # type: ignore[untyped-decorator]  # Celery has no types. For whichever application: a spawned child of the pool has a copy of it, with no tasks of its own
+# Shared, for a spawned child of the pool has a copy of the application with no tasks of its own.
+@shared_task(name=WAKE)  # type: ignore[untyped-decorator]  # Celery has no types
 def wake(lane: str) -> bool:
     """Claim one job of the lane and do it; False if there was none."""
     shop, worker = _worker()

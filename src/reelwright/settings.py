@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """Address of a server that does the work, for `reel` and `reelwright.Client`; this machine does it if unset."""
     api_key: SecretStr | None = None
     """The key that this server asks for."""
+    requests_per_minute: int = Field(1200, ge=1)
+    """Calls of a server that one key may make a minute, where the key says nothing else."""
     allow_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Names and networks (10.0.0.0/8), with commas between, that a server may call for a client though they are not public."""
     lease: float = Field(60.0, ge=1, le=3600)

@@ -68,6 +68,8 @@ class Order:
     """JSON values that go into the job's content, for whoever took the order."""
     encoding: Encoding = field(default_factory=Encoding)
     ending: str = ".mp4"
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """What the owner may at most, as in Ledger.admit."""
 
     def __post_init__(self) -> None:
         self.encoding.codec_for(Path(f"film{self.ending}"))
@@ -207,19 +209,19 @@ class Workshop:
         return made
 
     def _submitted(self, jobs: list[NewJob], order: Order) -> Job:
-        if order.call is None:
-            return self.store.submit(jobs)[0]
-        key, body = order.call
-        if (before := self.ledger.replay(order.owner, key, body)) is not None:
+        if order.call is not None and (before := self.ledger.replay(order.owner, *order.call)) is not None:
             return self.store.get(before)
 
-        def note(connection: Transaction) -> None:
-            self.ledger.note_call(connection, order.owner, key, body, jobs[0].id)
+        def also(connection: Transaction) -> None:
+            if order.call is not None:
+                self.ledger.note_call(connection, order.owner, *order.call, jobs[0].id)
+            self.ledger.admit(connection, order.owner, order.limits)
 
         try:
-            return self.store.submit(jobs, note)[0]
+            return self.store.submit(jobs, also)[0]
         except CalledBefore:
-            first = self.ledger.replay(order.owner, key, body)
+            assert order.call is not None
+            first = self.ledger.replay(order.owner, *order.call)
             assert first is not None
             return self.store.get(first)
 

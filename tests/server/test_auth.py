@@ -39,7 +39,10 @@ def key(shop: Workshop, owner: str, scope: str, **more: Any) -> dict[str, str]:
     return {"X-API-Key": shop.ledger.new_key(owner, (scope,), **more)[1]}
 
 
-def test_every_route_asks_for_a_key_and_shows_nobody_what_is_anothers(shop: Workshop, client: TestClient, tmp_path: Path) -> None:
+def test_every_route_asks_for_a_key_and_shows_nobody_what_is_anothers(
+    shop: Workshop, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reelwright.server.limits._GUESSES", 10_000)
     ann, reader = key(shop, "ann", "write"), key(shop, "ann", "read")
     bob, admin = key(shop, "bob", "write"), key(shop, "root", "admin")
     late = key(shop, "ann", "write", expires_at=1.0)

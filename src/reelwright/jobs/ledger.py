@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from reelwright.errors import Conflict, MissingAsset, NotFound, Unauthorized
+from reelwright.errors import Conflict, MissingAsset, NotFound, QuotaExceeded, Unauthorized
 from reelwright.jobs.rows import ENDED, new_id
 from reelwright.jobs.store import Store
 from reelwright.jobs.tables import ASSETS, IDEMPOTENCY, JOBS, KEYS
@@ -19,7 +19,7 @@ from reelwright.jobs.tables import ASSETS, IDEMPOTENCY, JOBS, KEYS
 READ, WRITE, ADMIN = "read", "write", "admin"
 """Scopes of a key: look; make and delete one's own; everything, keys too. Each includes those before it."""
 SCOPES = (READ, WRITE, ADMIN)
-_REPLAY_S = 86_400
+_REPLAY_S = _DAY_S = 86_400
 """How long an idempotency key is remembered."""
 _PREFIX = "reel_"
 
@@ -169,6 +169,40 @@ class Ledger:
             changed = connection.execute(KEYS.update().where(KEYS.c.id == key).values(revoked_at=self._clock()))
             if not changed.rowcount:
                 raise NotFound(f"there is no key {key}", hint="List them with `reel keys`.", key=key)
+
+    # ---- quotas
+
+    def admit(self, connection: Connection, owner: str, limits: Mapping[str, Any]) -> None:
+        """Hold an owner's quotas, in the transaction that adds jobs, after it has: two calls at once cannot both slip through.
+
+        `limits`: `jobs` at once (a film and a clip count one each), `seconds` of work within a day (done, under way, and
+        estimated), `bytes` of files. Raises QuotaExceeded, which undoes the transaction.
+        """
+        mine = (JOBS.c.owner == owner, JOBS.c.kind.not_in(("scene", "batch")))
+        if (most := limits.get("jobs")) is not None:
+            count = connection.scalar(sa.select(sa.func.count()).where(*mine, JOBS.c.state.not_in(ENDED))) or 0
+            if count > most:
+                raise QuotaExceeded(
+                    f"this key may have {most} jobs at once", hint="Wait until one has ended, or cancel one.", jobs=most
+                )
+        if (most := limits.get("seconds")) is not None:
+            self._hold_seconds(connection, owner, float(most))
+        if (most := limits.get("bytes")) is not None:
+            size = connection.scalar(sa.select(sa.func.sum(ASSETS.c.size)).where(ASSETS.c.owner == owner)) or 0
+            if size >= most:
+                raise QuotaExceeded(f"this key may keep {most} bytes", hint="Delete some files.", bytes=most, left=0)
+
+    def _hold_seconds(self, connection: Connection, owner: str, most: float) -> None:
+        now = self._clock()
+        spent = sa.func.coalesce(JOBS.c.finished_at, now) - JOBS.c.started_at
+        left = sa.case((JOBS.c.state.in_(ENDED), 0.0), else_=sa.func.coalesce(JOBS.c.estimate, 0.0))
+        taken = sa.case((JOBS.c.started_at >= now - _DAY_S, spent), else_=0.0)
+        total = float(connection.scalar(sa.select(sa.func.sum(taken + left)).where(JOBS.c.owner == owner)) or 0.0)
+        if total > most:
+            raise QuotaExceeded(
+                f"this key may work {most:g} s a day, and {total:.0f} s would be taken",
+                hint="Ask for less, or wait until tomorrow.", seconds=most, after=3600.0,
+            )  # fmt: skip
 
     # ---- idempotency
 

@@ -159,19 +159,6 @@ class Store:
         with self.database.read() as connection:
             return {(lane, state): int(number) for lane, state, number in connection.execute(query)}
 
-    def active(self, owner: str) -> int:
-        """How many jobs of an owner have not ended, parts of others not counted."""
-        query = sa.select(sa.func.count()).where(JOBS.c.owner == owner, JOBS.c.state.not_in(ENDED), JOBS.c.parent.is_(None))
-        with self.database.read() as connection:
-            return int(connection.scalar(query) or 0)
-
-    def worked(self, owner: str, since: float) -> float:
-        """Seconds of work that were done for an owner since a time."""
-        until = sa.func.coalesce(JOBS.c.finished_at, self.clock())
-        query = sa.select(sa.func.sum(until - JOBS.c.started_at)).where(JOBS.c.owner == owner, JOBS.c.started_at >= since)
-        with self.database.read() as connection:
-            return float(connection.scalar(query) or 0)
-
     def cancel(self, job: str) -> Job:
         """Stop a job, its parts, and what needs it: what waits ends at once, what runs is told. Ended ones stay as they are."""
         with self.database.write() as connection:

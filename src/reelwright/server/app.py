@@ -23,6 +23,7 @@ from reelwright.server import (
     storyboards,
     video,
 )
+from reelwright.server.limits import Gate
 from reelwright.workshop import Workshop
 
 
@@ -37,6 +38,7 @@ def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
 
     app = FastAPI(title="Reelwright", version=version("reelwright"), lifespan=lifespan)
     app.state.workshop, app.state.open, app.state.watcher = workshop, open_to_all, events.Watcher(workshop)
+    app.state.gate = Gate(workshop.settings)
     problems.install(app)
     for module in (video, openai, openai_images, jobs, events, batch, storyboards, assets, models, keys, health):
         app.include_router(module.ROUTER)

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from reelwright.errors import Forbidden, Unauthorized
 from reelwright.jobs.ledger import ADMIN, READ, WRITE, Key
+from reelwright.server.limits import Gate
 from reelwright.workshop import Workshop
 
 _BEARER = HTTPBearer(auto_error=False, description="An API key, as `Authorization: Bearer reel_...`.")
@@ -51,19 +52,26 @@ def secret_of(connection: HTTPConnection) -> str | None:
 
 
 def identify(connection: HTTPConnection, scope: str) -> Caller:
-    """The caller, allowed to do what `scope` says; raises Unauthorized, Forbidden. It asks the database."""
+    """The caller, allowed to do what `scope` says, and counted; raises Unauthorized, Forbidden, RateLimited.
+
+    It asks the database. What is left of the caller's rate is put into the connection's state as `rate`, headers for the answer.
+    """
     open_to_all: bool = connection.app.state.open
     secret = secret_of(connection)
     if secret is None:
         if open_to_all:
             return Caller("local")
         raise Unauthorized("an API key is needed", hint="Send it as `Authorization: Bearer reel_...`.")
+    gate: Gate = connection.app.state.gate
     try:
         key = workshop(connection).ledger.key(secret)
     except Unauthorized:
         if open_to_all:  # OpenAI's SDK always sends a key; where none is asked for, any will do
             return Caller("local")
+        gate.guessed(connection.client.host if connection.client else "")
         raise
+    if "rate" not in connection.scope["state"]:  # a form is looked at twice
+        connection.scope["state"]["rate"] = gate.pass_through(key.id, key.limits.get("requests"))
     if not key.may(scope):
         raise Forbidden(f"this key may not {scope}", hint="Use a key with that scope.", scope=scope)
     return Caller(key.owner, key, key.limits)

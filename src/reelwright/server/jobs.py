@@ -51,7 +51,7 @@ def order(caller: Caller, once: str | None, *asked: Any, extra: Extras | None = 
     text = json.dumps([asked, repr(extra)], sort_keys=True, default=str)
     call = None if once is None else (once, hashlib.sha256(text.encode()).hexdigest())
     encoding = Encoding(codec=extra.codec, bitrate=extra.bitrate, hardware=extra.hardware)
-    return Order(caller.owner, extra.priority, call, encoding=encoding, ending=extra.ending.lower())
+    return Order(caller.owner, extra.priority, call, encoding=encoding, ending=extra.ending.lower(), limits=caller.limits)
 
 
 def own(shop: Workshop, job: str, caller: Caller) -> Job:

@@ -31,11 +31,13 @@ class Shield:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope.setdefault("state", {}).pop("rate", None)
+        send = _marked(scope, send)
         try:
             self._hold(scope, headers)
             if headers.get("content-type", "").startswith("multipart/"):  # forms are read before routes ask who sends them
                 await run_in_threadpool(identify, HTTPConnection(scope), WRITE)
-            await self._app(scope, _capped(scope, headers, receive), _marked(send))
+            await self._app(scope, _capped(scope, headers, receive), send)
         except ReelwrightError as error:
             await answer(error, scope["path"])(scope, receive, send)
 
@@ -74,10 +76,11 @@ def _capped(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     return counted
 
 
-def _marked(send: Send) -> Send:
+def _marked(scope: Scope, send: Send) -> Send:
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            more = {"X-Content-Type-Options": "nosniff", **scope["state"].get("rate", {})}
+            message["headers"] = [*message["headers"], *((n.lower().encode(), v.encode()) for n, v in more.items())]
         await send(message)
 
     return sent
