@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from reelwright.errors import Unavailable
+from reelwright.errors import ReelwrightError, Unavailable
 from reelwright.jobs.place import is_dead, pid_of, worker_name
 from reelwright.jobs.rows import RUNNING
 from reelwright.jobs.worker import Worker
@@ -106,6 +106,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._looked = self._wall = self._believe_from = 0.0
         self._thread = threading.Thread(target=self._look, name="supervisor", daemon=True)
+        self._calling = threading.Thread(target=self._call, name="webhooks", daemon=True)
 
     def start(self) -> None:
         """Start the workers and the thread that looks after them."""
@@ -113,6 +114,7 @@ class Supervisor:
         for place in self._places:
             self._fill(place)
         self._thread.start()
+        self._calling.start()
 
     def stop(self) -> None:
         """Tell the workers to leave; what they are at is given back, and those who do not leave are killed."""
@@ -156,6 +158,17 @@ class Supervisor:
                 self._tend()
             except Unavailable as error:
                 LOG.warning("%s", error)
+                self._stopping.wait(_LOOK_S)
+
+    def _call(self) -> None:
+        """Call webhooks, one after another; a slow one holds up no worker."""
+        while not self._stopping.is_set():
+            try:
+                worked = self._shop.deliver()
+            except ReelwrightError as error:
+                LOG.warning("webhooks: %s", error)
+                worked = False
+            if not worked:
                 self._stopping.wait(_LOOK_S)
 
     def _tend(self) -> None:

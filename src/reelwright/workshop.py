@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from reelwright.catalog import Shot
 from reelwright.errors import DiskFull, ReelwrightError, RequestError
+from reelwright.fetching import Fetcher
 from reelwright.jobs.blobs import Blobs, open_blobs
 from reelwright.jobs.database import Database, Transaction
 from reelwright.jobs.ledger import CalledBefore, Ledger, StoredAsset
@@ -29,6 +30,7 @@ from reelwright.jobs.results import locked
 from reelwright.jobs.rows import Job, LeaseLost, NewJob, new_id
 from reelwright.jobs.shelf import Shelf
 from reelwright.jobs.store import Store
+from reelwright.jobs.webhooks import Webhooks
 from reelwright.jobs.worker import JobRun, Outcome
 from reelwright.media.decode import first_frame, open_video
 from reelwright.media.encode import Encoding
@@ -92,6 +94,7 @@ class Workshop:
             self.database.migrate()
         self.store = Store(self.database, lease=self.settings.lease)
         self.ledger, self.shelf = Ledger(self.store), Shelf(self.store)
+        self.webhooks = Webhooks(self.store)
         self.folder = self.settings.data_folder.expanduser()
         self.blobs: Blobs = open_blobs(self.settings.blobs_url, self.settings.cache_folder / "blobs")
         self.studio = Studio(self.settings)
@@ -224,6 +227,11 @@ class Workshop:
             first = self.ledger.replay(order.owner, *order.call)
             assert first is not None
             return self.store.get(first)
+
+    def deliver(self) -> bool:
+        """Call one webhook that is to be called; False if none is."""
+        fetcher = Fetcher(self.settings.allow_hosts)
+        return self.webhooks.deliver(lambda url, body, headers: fetcher.post(url, body, headers))
 
     # ---- files
 

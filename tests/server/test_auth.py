@@ -52,6 +52,7 @@ def test_every_route_asks_for_a_key_and_shows_nobody_what_is_anothers(
         "job": job, "job_id": job, "other": job,
         "video_id": "video_" + job.removeprefix("job_"), "scene": "0", "character": "char_none",
         "key": "key_none", "model": "placeholder",
+        "webhook": "hook_none",
         "asset": client.post("/api/assets", content=(tmp_path / "a.srt").read_bytes(), headers=ann).json()["id"],
         "storyboard": client.post("/api/storyboards", json=BOARD, headers=ann).json()["id"],
     }  # fmt: skip

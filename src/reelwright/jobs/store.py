@@ -53,6 +53,8 @@ class Store:
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time, lease: float = LEASE_S) -> None:
         self.database, self.clock, self.lease = database, clock, lease
+        self.on_end: Callable[[Connection, str, str], None] | None = None
+        """Called with each job that ends and its state, in the same transaction."""
 
     # ---- what a client does
 
@@ -428,6 +430,8 @@ class Store:
     def _end(self, connection: Connection, job: str, state: str, **values: Any) -> None:
         self._change(connection, job, state=state, finished_at=self.clock(), lease_until=None, worker=None, **values)
         self._tell(connection, job, state)
+        if self.on_end is not None:
+            self.on_end(connection, job, state)
 
     def _requeue(self, connection: Connection, job: str, **values: Any) -> None:
         self._change(

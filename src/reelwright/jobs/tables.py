@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0002"
+VERSION = "0003"
 """The newest migration; a database that has it needs nothing."""
 
 METADATA = MetaData(
@@ -140,6 +140,28 @@ KEYS = Table(
     Column("revoked_at", Float),
     Column("used_at", Float),
     UniqueConstraint("hash"),
+)
+
+WEBHOOKS = Table(
+    "webhooks",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("secret", String(128), nullable=False),  # signing needs the secret itself
+    Column("created_at", Float, nullable=False),
+)
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("webhook", String(64), ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("body", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("due_at", Float, index=True),  # none once it was heard or given up
+    Column("said", Text, nullable=False),  # what came of the last attempt
+    Column("created_at", Float, nullable=False),
 )
 
 IDEMPOTENCY = Table(

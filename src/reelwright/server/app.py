@@ -22,6 +22,7 @@ from reelwright.server import (
     shield,
     storyboards,
     video,
+    webhooks,
 )
 from reelwright.server.limits import Gate
 from reelwright.workshop import Workshop
@@ -40,7 +41,7 @@ def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
     app.state.workshop, app.state.open, app.state.watcher = workshop, open_to_all, events.Watcher(workshop)
     app.state.gate = Gate(workshop.settings)
     problems.install(app)
-    for module in (video, openai, openai_images, jobs, events, batch, storyboards, assets, models, keys, health):
+    for module in (video, openai, openai_images, jobs, events, batch, storyboards, assets, models, webhooks, keys, health):
         app.include_router(module.ROUTER)
     app.add_middleware(shield.Shield, own_names_only=open_to_all)
     return app
