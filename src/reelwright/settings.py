@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """Address of a server that does the work, for `reel` and `reelwright.Client`; this machine does it if unset."""
     api_key: SecretStr | None = None
     """The key that this server asks for."""
+    log: Literal["text", "json"] = "text"
+    """How `reel serve` and `reel worker` log: lines of text, or of JSON."""
     requests_per_minute: int = Field(1200, ge=1)
     """Calls of a server that one key may make a minute, where the key says nothing else."""
     allow_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()

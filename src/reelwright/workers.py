@@ -67,8 +67,8 @@ def _work(settings: Settings, post: Post, alive: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     if post.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(post.gpu)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     shop = Workshop(settings, migrate=False)
+    shop.logged()
     worker = Worker(shop.store, worker_name(post.label), post.lanes, shop.perform, find=shop.find, preview=shop.preview)
     signal.signal(signal.SIGTERM, lambda *_: worker.stopping.set())
 

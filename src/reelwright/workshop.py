@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 from pydantic import TypeAdapter
 
+from reelwright import logs
 from reelwright.catalog import Shot
 from reelwright.errors import DiskFull, ReelwrightError, RequestError
 from reelwright.fetching import Fetcher
@@ -100,6 +101,13 @@ class Workshop:
         self.studio = Studio(self.settings)
         self._shown: dict[str, float] = {}
         self._messenger = Messenger(self.settings.queue) if self.settings.queue else None
+
+    def logged(self) -> None:
+        """Have this process log as the settings say, without the secrets that they hold."""
+        own = self.settings
+        secrets = [each.get_secret_value() for each in (own.hf_token, own.openai_api_key, own.api_key) if each is not None]
+        logs.hide(*secrets, *([str(self.database.url.password)] if self.database.url.password else []))
+        logs.set_up(own.log)
 
     def announce(self, older_than: float = 3600.0) -> None:
         """Tell workers of queued jobs that they were never told of, or not for so many seconds.

@@ -46,16 +46,14 @@ def serve(
     require_key: Annotated[bool, typer.Option(help="Ask for API keys on this machine's own address too.")] = False,
 ) -> None:
     """Run the HTTP API, with workers beside it."""
-    import logging
-
     import uvicorn
 
     from reelwright.errors import RequestError
     from reelwright.server.app import create_app
     from reelwright.workers import Supervisor
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     shop = desk.workshop()
+    shop.logged()
     inward = host in _LOOPBACK
     known = shop.ledger.keys()
     if not inward and all(key.revoked_at is not None for key in known):
@@ -66,7 +64,15 @@ def serve(
         )
     app = create_app(shop, open_to_all=inward and not require_key)
     config = uvicorn.Config(
-        app, host, port, ws_per_message_deflate=False, log_level="warning", timeout_graceful_shutdown=5, server_header=False
+        app,
+        host,
+        port,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     supervisor = Supervisor(shop, _posts(None, 1) if workers else ())  # without workers it still takes back what others lost
@@ -83,13 +89,13 @@ def worker(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Workers to start for these lanes.")] = 1,
 ) -> None:
     """Run workers that take jobs from the store (REELWRIGHT_STORE), beside a server or on another machine."""
-    import logging
     import signal
 
     from reelwright.workers import Supervisor
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    supervisor = Supervisor(desk.workshop(), _posts(lanes, processes))
+    shop = desk.workshop()
+    shop.logged()
+    supervisor = Supervisor(shop, _posts(lanes, processes))
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())

@@ -42,7 +42,7 @@ from reelwright.jobs.rows import (
     users,
     with_relatives,
 )
-from reelwright.jobs.tables import EVENTS, FACTS, JOBS, NEEDS, PREVIEWS
+from reelwright.jobs.tables import ASSETS, EVENTS, FACTS, JOBS, NEEDS, PREVIEWS
 
 
 class Store:
@@ -160,6 +160,20 @@ class Store:
         query = sa.select(JOBS.c.lane, JOBS.c.state, sa.func.count()).group_by(JOBS.c.lane, JOBS.c.state)
         with self.database.read() as connection:
             return {(lane, state): int(number) for lane, state, number in connection.execute(query)}
+
+    def vitals(self) -> dict[str, float]:
+        """What to watch: seconds that the oldest queued job waits, workers at a job, bytes stored, means of the last hour."""
+        now = self.clock()
+        recent = (JOBS.c.finished_at >= now - 3600, JOBS.c.started_at.is_not(None))
+        asked = {
+            "oldest_queued_seconds": sa.select(now - sa.func.min(JOBS.c.created_at)).where(JOBS.c.state == QUEUED),
+            "workers": sa.select(sa.func.count(JOBS.c.worker.distinct())).where(JOBS.c.state == RUNNING),
+            "bytes_stored": sa.select(sa.func.sum(ASSETS.c.size)),
+            "waited_seconds": sa.select(sa.func.avg(JOBS.c.started_at - JOBS.c.created_at)).where(*recent),
+            "worked_seconds": sa.select(sa.func.avg(JOBS.c.finished_at - JOBS.c.started_at)).where(*recent),
+        }
+        with self.database.read() as connection:
+            return {name: float(connection.scalar(query) or 0.0) for name, query in asked.items()}
 
     def cancel(self, job: str) -> Job:
         """Stop a job, its parts, and what needs it: what waits ends at once, what runs is told. Ended ones stay as they are."""

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from reelwright.errors import Cancelled, ReelwrightError, Unavailable
 from reelwright.jobs.rows import Job, LeaseLost
 from reelwright.jobs.store import Store
+from reelwright.logs import facts
 from reelwright.run import FoundRun, Progress
 from reelwright.types import Frame
 
@@ -91,11 +92,13 @@ class Worker:
         job = self.store.claim(self.name, self.lanes, self._warm())
         if job is None:
             return False
-        LOG.info("job %s started: %s %s, attempt %d", job.id, job.kind, job.model or "", job.attempt)
-        with _Beat(self.store, job, self.stopping) as beat:
-            run = self._run(job, beat)
-            end = self._ended(job, run, beat)
-        _insist(end, job)
+        with facts(job=job.id, owner=job.owner, worker=self.name):
+            LOG.info("%s %s started, attempt %d", job.kind, job.model or "", job.attempt)
+            with _Beat(self.store, job, self.stopping) as beat:
+                run = self._run(job, beat)
+                end = self._ended(job, run, beat)
+            _insist(end, job)
+            LOG.info("%s ended", job.kind)
         return True
 
     def _run(self, job: Job, beat: _Beat) -> JobRun:

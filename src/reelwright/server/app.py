@@ -15,6 +15,7 @@ from reelwright.server import (
     health,
     jobs,
     keys,
+    metrics,
     models,
     openai,
     openai_images,
@@ -26,6 +27,8 @@ from reelwright.server import (
 )
 from reelwright.server.limits import Gate
 from reelwright.workshop import Workshop
+
+_PARTS = (video, openai, openai_images, jobs, events, batch, storyboards, assets, models, webhooks, keys, metrics, health)
 
 
 def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
@@ -40,8 +43,10 @@ def create_app(workshop: Workshop, *, open_to_all: bool = True) -> FastAPI:
     app = FastAPI(title="Reelwright", version=version("reelwright"), lifespan=lifespan)
     app.state.workshop, app.state.open, app.state.watcher = workshop, open_to_all, events.Watcher(workshop)
     app.state.gate = Gate(workshop.settings)
+    app.state.meters = metrics.Meters(workshop, app.state.watcher)
     problems.install(app)
-    for module in (video, openai, openai_images, jobs, events, batch, storyboards, assets, models, webhooks, keys, health):
+    for module in _PARTS:
         app.include_router(module.ROUTER)
     app.add_middleware(shield.Shield, own_names_only=open_to_all)
+    app.add_middleware(metrics.Access, meters=app.state.meters)
     return app

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from reelwright import logs
 from reelwright.errors import ReelwrightError, RequestError
 
 LOG = logging.getLogger("reelwright.server")
@@ -34,6 +35,8 @@ def answer(error: ReelwrightError, path: str = "") -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if (after := error.details.get("after")) is not None:
         headers["Retry-After"] = str(max(1, round(float(after))))
+    if (request := logs.fact("request")) is not None:
+        error.details.setdefault("request_id", request)
     if path.startswith("/v1/"):
         return JSONResponse(_openai(error), 400 if error.status == 422 else error.status, headers)
     return problem(error.status, error.body(), headers)
