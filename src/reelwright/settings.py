@@ -103,6 +103,12 @@ class Settings(BaseSettings):
     """Address of a server that does the work, for `reel` and `reelwright.Client`; this machine does it if unset."""
     api_key: SecretStr | None = None
     """The key that this server asks for."""
+    keep_days: float | None = Field(None, gt=0)
+    """Days after which a server's files go; pinned ones stay. They are kept if unset."""
+    keep_files: int | None = Field(None, ge=0)
+    """Files that each owner keeps on a server; the oldest go first. All if unset."""
+    keep_gb: float | None = Field(None, ge=0)
+    """GB that each owner keeps on a server; the oldest files go first. All if unset."""
     log: Literal["text", "json"] = "text"
     """How `reel serve` and `reel worker` log: lines of text, or of JSON."""
     requests_per_minute: int = Field(1200, ge=1)

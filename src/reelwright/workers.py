@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from reelwright.cleaning import Policy, sweep
 from reelwright.errors import ReelwrightError, Unavailable
 from reelwright.jobs.place import is_dead, pid_of, worker_name
 from reelwright.jobs.rows import RUNNING
@@ -34,6 +35,8 @@ _LOOK_S = 1.0
 """How often the supervisor looks for dead, deaf and hung workers."""
 _ANNOUNCE_S = 10.0
 """A queued job that no broker's message brought to a worker for so long is announced again."""
+_SWEEP_S = 86_400.0
+"""How often files are cleaned away, the first time an hour after the start."""
 _LEAVE_S = 15.0
 """How long a worker may take to leave when it is told to."""
 _QUICK_S = 5.0
@@ -104,6 +107,7 @@ class Supervisor:
         self._places = [_Place(post) for post in posts]
         self._context = multiprocessing.get_context("spawn")
         self._stopping = threading.Event()
+        self._sweep_at = time.monotonic() + _SWEEP_S / 24
         self._looked = self._wall = self._believe_from = 0.0
         self._thread = threading.Thread(target=self._look, name="supervisor", daemon=True)
         self._calling = threading.Thread(target=self._call, name="webhooks", daemon=True)
@@ -161,10 +165,14 @@ class Supervisor:
                 self._stopping.wait(_LOOK_S)
 
     def _call(self) -> None:
-        """Call webhooks, one after another; a slow one holds up no worker."""
+        """Call webhooks, one after another, and clean up once a day; a slow one holds up no worker."""
         while not self._stopping.is_set():
             try:
                 worked = self._shop.deliver()
+                if time.monotonic() >= self._sweep_at:
+                    self._sweep_at = time.monotonic() + _SWEEP_S
+                    gone = sweep(self._shop, Policy.of(self._shop.settings))
+                    LOG.info("cleaning: %d things, %d bytes", len(gone), sum(each.size for each in gone))
             except ReelwrightError as error:
                 LOG.warning("webhooks: %s", error)
                 worked = False

@@ -111,20 +111,33 @@ def doctor() -> None:
 
 
 def clean(
-    everything: Annotated[bool, typer.Option("--all", help="Remove every kept result.")] = False,
-    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove every kept result of this machine's cache.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would go, and why.")] = False,
+    days: Annotated[float | None, typer.Option(min=0, help="A server's files older than this go too.")] = None,
+    files: Annotated[int | None, typer.Option(min=0, help="Each owner keeps so many files of a server.")] = None,
+    gigabytes: Annotated[float | None, typer.Option(min=0, help="Each owner keeps so many GB of a server's files.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only this owner's files.")] = None,
 ) -> None:
-    """Remove kept results that are over the limit, or all of them."""
+    """Remove kept results that are over the limit, and a server's files by its policy; pinned and needed files stay."""
     from reelwright.studio import Studio
 
-    results = Studio().results
-    gone = results.trim(0 if everything else None, dry=dry)
-    usage = results.usage()
+    studio = Studio()
+    gone = studio.results.trim(0 if everything else None, dry=dry)
+    usage = studio.results.usage()
     verb = "would be removed" if dry else "removed"
-    content = {"removed": [path.name for path in gone], "dry_run": dry, "kept": usage.files, "bytes": usage.size}
-    report.give(
-        content, f"{len(gone)} results {verb}; {usage.files} are there ({usage.size / 1e6:.1f} of {usage.limit / 1e6:.0f} MB)."
-    )
+    lines = [f"{len(gone)} results {verb}; {usage.files} are there ({usage.size / 1e6:.1f} of {usage.limit / 1e6:.0f} MB)."]
+    content: dict[str, Any] = {"removed": [path.name for path in gone], "dry_run": dry, "kept": usage.files, "bytes": usage.size}
+    if studio.settings.store or (studio.settings.data_folder.expanduser() / "reelwright.db").exists():
+        from reelwright.cleaning import Policy, sweep
+
+        usual = Policy.of(studio.settings)
+        size = usual.size if gigabytes is None else round(gigabytes * 1e9)
+        policy = Policy(usual.days if days is None else days, usual.files if files is None else files, size, owner)
+        swept = sweep(desk.workshop(), policy, dry=dry)
+        content["swept"] = [vars(each) for each in swept]
+        lines += [f"{each.what} {each.name} ({each.size / 1e6:.1f} MB): {each.why}" for each in swept]
+        lines.append(f"{len(swept)} of the server's things {verb} ({sum(each.size for each in swept) / 1e6:.1f} MB).")
+    report.give(content, "\n".join(lines))
 
 
 def schema() -> None:

@@ -6,7 +6,9 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,6 +95,8 @@ class DiskBlobs:
         """As in Blobs."""
         digest = digest_of(path)
         place = self._place(digest)
+        with suppress(FileNotFoundError):
+            os.utime(place)  # named again: cleaning leaves it for a while
         if not place.is_file():
             part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
             try:
@@ -164,7 +168,7 @@ class S3Blobs:
     def put(self, path: Path) -> Blob:
         """As in Blobs."""
         digest = digest_of(path)
-        if not self.has(digest):
+        if not self._fresh(digest):  # sent again, cleaning leaves it for a while
             with _reached():
                 self._client.upload_file(str(path), self._bucket, self._name(digest), Config=self._transfer)
         with _reached():
@@ -215,6 +219,19 @@ class S3Blobs:
                     return False
                 raise
         return True
+
+    def _fresh(self, digest: str) -> bool:
+        """Whether it is there and was written within half an hour."""
+        from botocore.exceptions import ClientError
+
+        with _reached():
+            try:
+                head = self._client.head_object(Bucket=self._bucket, Key=self._name(digest))
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return False
+                raise
+        return bool(head["LastModified"].timestamp() > time.time() - 1800)
 
     def delete(self, digest: str) -> None:
         """As in Blobs."""

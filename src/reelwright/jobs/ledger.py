@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from reelwright.errors import Conflict, MissingAsset, NotFound, QuotaExceeded, Unauthorized
-from reelwright.jobs.rows import ENDED, new_id
+from reelwright.jobs.rows import DONE, ENDED, new_id
 from reelwright.jobs.store import Store
-from reelwright.jobs.tables import ASSETS, IDEMPOTENCY, JOBS, KEYS
+from reelwright.jobs.tables import ASSETS, DELIVERIES, EVENTS, IDEMPOTENCY, JOBS, KEYS, PREVIEWS, STORYBOARDS
 
 READ, WRITE, ADMIN = "read", "write", "admin"
 """Scopes of a key: look; make and delete one's own; everything, keys too. Each includes those before it."""
@@ -22,6 +24,7 @@ SCOPES = (READ, WRITE, ADMIN)
 _REPLAY_S = _DAY_S = 86_400
 """How long an idempotency key is remembered."""
 _PREFIX = "reel_"
+_ASSET = re.compile(r"asset_[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -122,16 +125,42 @@ class Ledger:
         with self._database.read() as connection:
             return int(connection.scalar(sa.select(sa.func.sum(ASSETS.c.size)).where(ASSETS.c.owner == owner)) or 0)
 
-    def digests(self) -> set[str]:
-        """Every blob that an asset names."""
+    def digests(self, without: frozenset[str] = frozenset()) -> set[str]:
+        """Every blob that something names: assets (but for some), and scenes of films that have not ended."""
+        film = JOBS.alias()
+        scenes = sa.select(JOBS.c.result).join(film, JOBS.c.parent == film.c.id).where(
+            film.c.state != DONE, JOBS.c.result.is_not(None)
+        )  # fmt: skip
         with self._database.read() as connection:
-            return set(connection.scalars(sa.select(ASSETS.c.digest).distinct()))
+            named = {row.digest for row in connection.execute(sa.select(ASSETS.c.id, ASSETS.c.digest)) if row.id not in without}
+            return named | {result["digest"] for result in connection.scalars(scenes) if "digest" in (result or {})}
+
+    def every(self, owner: str | None = None) -> Iterator[StoredAsset]:
+        """All assets, newest first, a page at a time."""
+        last = None
+        while page := self.assets(owner, after=last, limit=500):
+            yield from page
+            last = page[-1].id
 
     def in_use(self) -> set[str]:
-        """Assets that belong to jobs which have not ended."""
+        """Assets that belong to jobs which have not ended, or that such jobs or storyboards name."""
         busy = sa.select(JOBS.c.id).where(JOBS.c.state.not_in(ENDED))
         with self._database.read() as connection:
-            return set(connection.scalars(sa.select(ASSETS.c.id).where(ASSETS.c.job.in_(busy))))
+            found = set(connection.scalars(sa.select(ASSETS.c.id).where(ASSETS.c.job.in_(busy))))
+            for contents in (sa.select(JOBS.c.content).where(JOBS.c.state.not_in(ENDED)), sa.select(STORYBOARDS.c.content)):
+                for content in connection.scalars(contents):
+                    found |= set(_ASSET.findall(json.dumps(content)))
+        return found
+
+    def forget_traces(self, older_than: float) -> None:
+        """Drop pictures of jobs that have ended, and events, deliveries and calls of more than so many seconds ago."""
+        before = self._clock() - older_than
+        ended = sa.select(JOBS.c.id).where(JOBS.c.state.in_(ENDED))
+        with self._database.write(alone=False) as connection:
+            connection.execute(PREVIEWS.delete().where(PREVIEWS.c.job.in_(ended)))
+            connection.execute(EVENTS.delete().where(EVENTS.c.at < before, EVENTS.c.job.in_(ended)))
+            connection.execute(DELIVERIES.delete().where(DELIVERIES.c.created_at < before, DELIVERIES.c.due_at.is_(None)))
+            connection.execute(IDEMPOTENCY.delete().where(IDEMPOTENCY.c.created_at < self._clock() - _REPLAY_S))
 
     # ---- keys
 
