@@ -66,6 +66,18 @@ def test_a_store_that_is_away_is_said_and_not_a_fault(
     assert client.get("/health").status_code == 200
 
 
+def test_a_fault_of_ours_is_one_of_the_same_answers(client: TestClient, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(shop.store, "list", broken)
+    answer = client.get("/api/jobs", headers={"X-Request-ID": "r1"})
+    assert (answer.status_code, answer.json()["error"], answer.headers["X-Request-ID"]) == (500, "internal_error", "r1")
+    assert answer.json()["details"]["request_id"] == "r1"
+    assert "secret detail" not in answer.text
+    assert client.get("/v1/videos").json()["error"]["type"] == "server_error"
+
+
 SECRETS = (
     "reel_0123456789abcdefXYZ", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "sk-proj-0123456789abcdef", "hf_abcdefghijklmnop",
     "hunter2hunter2", "correct-horse",

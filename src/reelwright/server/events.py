@@ -19,7 +19,7 @@ from fastapi import APIRouter, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from reelwright.errors import ReelwrightError, Unavailable
+from reelwright.errors import ReelwrightError
 from reelwright.jobs.ledger import READ
 from reelwright.jobs.rows import Job
 from reelwright.server.auth import Caller, Reader, Shop, identify
@@ -85,6 +85,7 @@ class Watcher:
         self._seen: dict[str, int] = {}
         self._pictured: dict[str, int] = {}
         self.dropped = 0
+        self.stopped = False
 
     def listen(self, mailbox: Mailbox) -> None:
         """Tell this mailbox from now on."""
@@ -99,15 +100,11 @@ class Watcher:
 
     def stop(self) -> None:
         """Look no longer; listeners wake up and go."""
+        self.stopped = True
         if self._task is not None:
             self._task.cancel()
         for mailbox in self.mailboxes:
             mailbox.ring.set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the server is going."""
-        return self._task is not None and self._task.cancelled()
 
     async def _watch(self) -> None:
         since = self._shop.store.clock() - _OVERLAP_S
@@ -120,8 +117,8 @@ class Watcher:
                         if mailbox.wants(job):
                             mailbox.put(state, picture)
                 since = now - _OVERLAP_S
-            except Unavailable as error:
-                LOG.warning("%s", error)
+            except Exception as error:  # noqa: BLE001  one look that fails, as when a job is deleted meanwhile, ends no listening
+                LOG.warning("live events: %s", error)
             await asyncio.sleep(_LOOK_S)
         self._seen, self._pictured = {}, {}
 

@@ -18,12 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reelwright.logs import facts
 from reelwright.server.auth import Admin
+from reelwright.server.problems import unforeseen
 from reelwright.workshop import Workshop
 
 LOG = logging.getLogger("reelwright.access")
 ROUTER = APIRouter(tags=["administration"])
 
 _ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
@@ -83,11 +85,12 @@ class Access:
             return
         given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
         request = given if _ID.match(given) else uuid.uuid4().hex
-        began, status = time.monotonic(), 500
+        began, begun, status = time.monotonic(), False, 500
 
         async def sent(message: Message) -> None:
-            nonlocal status
+            nonlocal begun, status
             if message["type"] == "http.response.start":
+                begun = True
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request.encode())]
             await send(message)
@@ -95,9 +98,15 @@ class Access:
         with facts(request=request):
             try:
                 await self._app(scope, receive, sent)
+            except Exception:
+                LOG.exception("%s %s failed", scope["method"], scope["path"])
+                if begun:
+                    raise
+                await unforeseen(scope["path"])(scope, receive, sent)
             finally:
                 route = getattr(scope.get("route"), "path", "none")
                 spent = time.monotonic() - began
-                self._meters.calls.labels(scope["method"], route, status).inc()
-                self._meters.seconds.labels(scope["method"], route).observe(spent)
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                self._meters.calls.labels(method, route, status).inc()
+                self._meters.seconds.labels(method, route).observe(spent)
                 LOG.info("%s %s %d", scope["method"], scope["path"], status, extra={"seconds": round(spent, 4)})

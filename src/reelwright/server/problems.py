@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,6 @@ from starlette.exceptions import HTTPException
 
 from reelwright import logs
 from reelwright.errors import ReelwrightError, RequestError
-
-LOG = logging.getLogger("reelwright.server")
 
 _CODES = {
     400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict",
@@ -69,13 +66,15 @@ def install(app: FastAPI) -> None:
         return answer(RequestError(text, hint="See /docs for what this route takes.", problems=faults), request.url.path)
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> JSONResponse:
-        known = ReelwrightError(str(error.detail))
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        known = ReelwrightError(str(error.detail), **({"request_id": logs.fact("request")} if logs.fact("request") else {}))
         body = {**known.body(), "error": _CODES.get(error.status_code, "http_error")}
+        if request.url.path.startswith("/v1/"):
+            told = {"message": known.message, "type": _TYPES.get(error.status_code, "invalid_request_error"), "param": None}
+            return JSONResponse({**body, "error": {**told, "code": body["error"]}}, error.status_code, error.headers)
         return problem(error.status_code, body, error.headers)
 
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        LOG.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        place = request.url.path
-        return answer(ReelwrightError("something went wrong here", hint="The server's log says what.", place=place), place)
+
+def unforeseen(path: str) -> JSONResponse:
+    """The answer to a call that broke something here."""
+    return answer(ReelwrightError("something went wrong here", hint="The server's log says what.", place=path), path)
