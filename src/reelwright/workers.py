@@ -75,13 +75,15 @@ def _work(settings: Settings, post: Post, alive: Connection) -> None:
     worker = Worker(shop.store, worker_name(post.label), post.lanes, shop.perform, find=shop.find, preview=shop.preview)
     signal.signal(signal.SIGTERM, lambda *_: worker.stopping.set())
 
-    def leave_with_supervisor() -> None:
+    def heed_supervisor() -> None:
         try:
-            alive.recv()
+            while True:
+                alive.recv()
+                worker.ring.set()
         except (EOFError, OSError):
             os._exit(1)  # nobody looks after this one any more; its job is taken back by whoever comes next
 
-    threading.Thread(target=leave_with_supervisor, daemon=True).start()
+    threading.Thread(target=heed_supervisor, daemon=True).start()
     worker.work()
     shop.close()
 
@@ -117,6 +119,7 @@ class Supervisor:
         self._take_back_the_dead()
         for place in self._places:
             self._fill(place)
+        self._shop.on_order = self._ring
         self._thread.start()
         self._calling.start()
 
@@ -150,6 +153,13 @@ class Supervisor:
         theirs.close()
         place.process, place.alive, place.began = process, ours, time.monotonic()
         LOG.info("worker %s is process %d, for %s", place.post.label, process.pid, ", ".join(place.post.lanes))
+
+    def _ring(self) -> None:
+        """Have the workers look for work now."""
+        for place in self._places:
+            if place.alive is not None:
+                with suppress(OSError):
+                    place.alive.send(None)
 
     def _look(self) -> None:
         while not self._stopping.is_set():

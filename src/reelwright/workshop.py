@@ -100,6 +100,8 @@ class Workshop:
         self.blobs: Blobs = open_blobs(self.settings.blobs_url, self.settings.cache_folder / "blobs")
         self.studio = Studio(self.settings)
         self._shown: dict[str, float] = {}
+        self.on_order: Callable[[], None] | None = None
+        """Called when there is new work."""
         self._messenger = Messenger(self.settings.queue) if self.settings.queue else None
 
     def logged(self) -> None:
@@ -112,8 +114,10 @@ class Workshop:
     def announce(self, older_than: float = 3600.0) -> None:
         """Tell workers of queued jobs that they were never told of, or not for so many seconds.
 
-        Without a broker they look themselves.
+        Without a broker they look themselves, and those of this process's supervisor are told to look now.
         """
+        if self.on_order is not None:
+            self.on_order()
         if self._messenger is not None:
             self._messenger.announce(self.store.undispatched(older_than))
 

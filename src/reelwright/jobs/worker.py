@@ -25,7 +25,7 @@ _TICK_S = 0.2
 """How often progress is written at most."""
 _ASK_S = 1.0
 """How often a running job asks whether it is still wanted."""
-_IDLE_S = (0.03, 0.5)
+_IDLE_S = (0.03, 0.1)
 """Shortest and longest pause between two looks for work; it grows while there is none."""
 _BACKOFF_S = 5.0
 """Pause before the second attempt at a job that may succeed later; it doubles."""
@@ -73,6 +73,8 @@ class Worker:
         self.store, self.name, self.lanes = store, name, tuple(lanes)
         self._perform, self._find, self._preview, self._warm = perform, find, preview, warm
         self.stopping = threading.Event()
+        self.ring = threading.Event()
+        """Set to have it look for work now; it looks by itself too."""
 
     def work(self) -> None:
         """Do jobs until `stopping` is set; what runs then is given back."""
@@ -85,7 +87,8 @@ class Worker:
                 worked, pause = False, _IDLE_S[1]
             pause = _IDLE_S[0] if worked else min(_IDLE_S[1], pause * 1.3)
             if not worked:
-                self.stopping.wait(pause)
+                self.ring.wait(pause)
+                self.ring.clear()
 
     def once(self) -> bool:
         """Claim one job and do it; False if there was none."""

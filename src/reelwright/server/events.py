@@ -29,7 +29,7 @@ from reelwright.workshop import Workshop
 LOG = logging.getLogger("reelwright.events")
 ROUTER = APIRouter(prefix="/api", tags=["events"])
 
-_LOOK_S = 0.1
+_LOOK_S = 0.05
 _OVERLAP_S = 5.0
 """Clocks of machines differ, and a transaction that began earlier may be seen later: so much is looked at again."""
 _SEND_S = 30.0
