@@ -11,7 +11,7 @@ BIN = .venv/bin
 READY = .venv/.ready
 RIVALS = .venv/bench
 
-.PHONY: help setup demo test check lint style types imports docs docs-check bench clean
+.PHONY: help setup demo test check lint style types imports phone docs docs-check bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -26,7 +26,7 @@ test: $(READY) ## Run the tests; ARGS goes to pytest
 
 check: lint test ## Everything that CI checks: style, types, imports, docs, tests
 
-lint: style types imports docs-check ## All checks but the tests
+lint: style types imports docs-check phone ## All checks but the tests
 
 style: $(READY) ## ruff: rules and format
 	@$(BIN)/ruff check
@@ -38,6 +38,10 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## import-linter: who may import whom
 	@$(BIN)/lint-imports
 
+phone: ## Check the types of the phone's example; needs npm, and is left out without it but in CI
+	@if command -v npm >/dev/null; then cd examples/phone && npm ci --silent --no-audit --no-fund && npm run --silent check; \
+	elif test -n "$$CI"; then echo "npm is missing in CI" >&2; exit 1; else echo "npm is missing: the phone's example is not checked"; fi
+
 docs: $(READY) ## Write docs/reference from the code
 	@$(BIN)/python docs/generate.py
 
@@ -48,7 +52,7 @@ bench: $(READY) $(RIVALS)/.ready ## Measure against moviepy, FFmpeg and x264 alo
 	@$(BIN)/python bench/media.py $(ARGS)
 
 clean: ## Remove everything that make made, .venv too
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache examples/phone/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Remade when a dependency, a pin or an entry point changes; a second call installs nothing.
