@@ -25,6 +25,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "journeys")]
 from making import litter  # noqa: E402  they lie in tests/
 from test_workers import CARD, children  # noqa: E402  likewise
 
+from reelwright.cleaning import Policy, sweep  # noqa: E402  they need the path above
 from reelwright.jobs.rows import DONE, ENDED, FAILED, RUNNING  # noqa: E402  likewise
 from reelwright.settings import load  # noqa: E402  likewise
 from reelwright.storyboard import Scene, Storyboard  # noqa: E402  likewise
@@ -95,6 +96,8 @@ def main() -> None:
         again = sum("started" in what[what.index(DONE) :] for what in events.values() if DONE in what)
         worn = [job for job in jobs if job.state == FAILED and (job.error or {}).get("error") in ("worker_died", "need_failed")]
         other = [job for job in jobs if job.state != DONE and job not in worn]
+        shop.studio.results.trim()  # as `reel clean`
+        sweep(shop, Policy())
         leases = sum(job.lease_until is not None for job in jobs)
         left = litter(home / "cache") + litter(home / "data" / "blobs")
         deaths = sum(what.count("requeued") for what in events.values())
@@ -106,7 +109,8 @@ def main() -> None:
     facts = {
         "jobs (films and their scenes)": len(jobs), "ended exactly once": once, "finished scenes or films begun again": again,
         "jobs taken back and made elsewhere": deaths, "failed after three deaths, with what needs them": len(worn),
-        "failed or cancelled for any other reason": len(other), "leases left": leases, "partial files left": len(left),
+        "failed or cancelled for any other reason": len(other), "leases left": leases,
+        "partial files left after `reel clean`": len(left),
         "seconds": round(spent),
     }  # fmt: skip
     for what, found in facts.items():

@@ -66,6 +66,7 @@ def sweep(shop: Workshop, policy: Policy, *, dry: bool = False) -> tuple[Gone, .
             _forget_copies(shop, blob.digest)
     found += _leftovers(shop, dry)
     if not dry:
+        shop.blobs.tidy()
         shop.ledger.forget_traces(_TRACES_S)
     return tuple(found)
 

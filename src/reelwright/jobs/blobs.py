@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from reelwright.errors import DiskFull, MissingAsset, MissingExtra, RequestError, Unavailable
+from reelwright.media.partial import sweep, whole
 
 _CHUNK = 1 << 20
 _PART = 16 << 20
@@ -50,6 +51,9 @@ class Blobs(Protocol):
 
     def all(self) -> Iterator[Blob]:
         """Every blob."""
+
+    def tidy(self) -> None:
+        """Remove what processes that were killed left half written."""
 
 
 def digest_of(path: Path) -> str:
@@ -98,16 +102,13 @@ class DiskBlobs:
         with suppress(FileNotFoundError):
             os.utime(place)  # named again: cleaning leaves it for a while
         if not place.is_file():
-            part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, part)
-                _synced(part)
-                part.replace(place)
-            except OSError as error:
-                raise DiskFull(f"{path.name} cannot be stored: {error.strerror}", hint="Free some space.") from error
-            finally:
-                part.unlink(missing_ok=True)
+                with whole(place) as part:
+                    shutil.copyfile(path, part)
+                    _synced(part)
+            except (OSError, RequestError) as error:
+                raise DiskFull(f"{path.name} cannot be stored: {error}", hint="Free some space.") from error
         stat = place.stat()
         return Blob(digest, stat.st_size, stat.st_mtime)
 
@@ -136,6 +137,11 @@ class DiskBlobs:
             for place in sorted(folder.glob("[0-9a-f]*")):
                 stat = place.stat()
                 yield Blob(folder.name + place.name, stat.st_size, stat.st_mtime)
+
+    def tidy(self) -> None:
+        """As in Blobs."""
+        for folder in self._folder.glob("[0-9a-f][0-9a-f]"):
+            sweep(folder)
 
 
 def _synced(path: Path) -> None:
@@ -246,6 +252,10 @@ class S3Blobs:
                 for found in page.get("Contents", ()):
                     digest = found["Key"].removeprefix(self._prefix).replace("/", "")
                     yield Blob(digest, found["Size"], found["LastModified"].timestamp())
+
+    def tidy(self) -> None:
+        """As in Blobs; S3 keeps nothing half written, this machine's copies may be."""
+        self._cache.tidy()
 
 
 class _reached:  # noqa: N801  it reads as a verb: with _reached()
