@@ -33,7 +33,7 @@ from reelwright.jobs.shelf import Shelf
 from reelwright.jobs.store import Store
 from reelwright.jobs.webhooks import Webhooks
 from reelwright.jobs.worker import JobRun, Outcome
-from reelwright.media.decode import first_frame, open_video
+from reelwright.media.decode import first_frame, spread
 from reelwright.media.encode import Encoding
 from reelwright.media.stills import save_picture, sheet
 from reelwright.references import hold_references, with_assets
@@ -285,10 +285,7 @@ class Workshop:
         place = self.settings.cache_folder / "thumbnails" / f"{asset.digest}-sheet.jpg"
         if not place.is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
-            with open_video(self.file(asset), audio=False) as video:
-                wanted = {round(index * (video.spec.frames - 1) / (_SHEET - 1)) for index in range(_SHEET)}
-                frames = [frame.copy() for number, frame in enumerate(video.frames) if number in wanted]
-            save_picture(sheet(frames), place)
+            save_picture(sheet(spread(self.file(asset), _SHEET)), place)
         return place
 
     def finder(self, owner: str) -> Callable[[str], Path]:

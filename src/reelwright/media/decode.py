@@ -344,6 +344,13 @@ def first_frame(path: Path) -> Plane:
         return next(video.frames).rgb
 
 
+def spread(path: Path, count: int) -> list[Frame]:
+    """So many frames of a video (2 or more), evenly spread from its first to its last."""
+    with open_video(path, audio=False) as video:
+        wanted = {round(index * (video.spec.frames - 1) / (count - 1)) for index in range(count)}
+        return [frame.copy() for number, frame in enumerate(video.frames) if number in wanted]
+
+
 def keep_rate(fps: float | str | Fraction) -> Fraction:
     """A rate as a fraction: 29.97 and 23.976 become 30000/1001 and 24000/1001. Raises RequestError outside 1..240."""
     rate = Fraction(str(fps)) if not isinstance(fps, Fraction) else fps
