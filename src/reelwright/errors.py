@@ -19,6 +19,8 @@
     + DiskFull                          507    3
     + QuotaExceeded                     429    3    more than this key may
   + BackendError                        502    4    the model or its provider failed
+    + WeightsInvalid                    502    4    a model's files are damaged, of a refused kind, or do not belong together
+    + BadOutput                         502    4    the model made no picture: not-a-number values
     + ProviderFailed                    502    4
     + RateLimited                       429    4
     + Refused                           502    4
@@ -184,6 +186,18 @@ class BackendError(ReelwrightError):
     """The model or its provider failed."""
 
     code, status, exit_code = "backend_failed", 502, 4
+
+
+class WeightsInvalid(BackendError):
+    """A model's files are missing, truncated, of a kind that is not opened, or do not belong together."""
+
+    code = "weights_invalid"
+
+
+class BadOutput(BackendError):
+    """The model ran and made no picture: its values are not numbers."""
+
+    code = "bad_output"
 
 
 class ProviderFailed(BackendError):

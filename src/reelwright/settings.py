@@ -115,6 +115,18 @@ class Settings(BaseSettings):
     """Calls of a server that one key may make a minute, where the key says nothing else."""
     allow_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Names and networks (10.0.0.0/8), with commas between, that a server may call for a client though they are not public."""
+    fallback: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Models, with commas between, that serve when the one that was asked for fails; in films the placeholder comes last."""
+    device: str | None = None
+    """Where local models run: cuda, cuda:1, mps, xpu, cpu; the best there is if unset."""
+    model_ttl: float = Field(600.0, ge=0)
+    """Seconds that an idle model stays in memory; 0 lets it go after each use."""
+    memory_wait: float = Field(60.0, ge=0)
+    """Seconds that a shot waits for memory that something else holds, before it is refused."""
+    lossy: bool = False
+    """Whether a model may be held at a lower precision (fp8, int8) where it does not fit otherwise; pixels change a little."""
+    trust_code: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Models, with commas between, that may run the code they bring. It can do anything that you can."""
     lease: float = Field(60.0, ge=1, le=3600)
     """Seconds after which a worker that says nothing is taken for dead. Workers of one store need the same."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
+from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import annotated_types as at
@@ -159,11 +161,21 @@ _ADAPTER: TypeAdapter[Card] = TypeAdapter(Card)
 
 def card_from(content: Mapping[str, Any], origin: str = "") -> Card:
     """A card from its TOML content; raises RequestError that names file and field."""
+    shared = shared_options(str(content.get("backend", "")))
+    if shared and isinstance(content.get("options", {}), Mapping):
+        content = {**content, "options": {**shared, **content.get("options", {})}}
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise RequestError(f"the card {origin or content.get('id', '?')} is wrong: {wrong}") from None
+
+
+@cache
+def shared_options(backend: str) -> dict[str, Any]:
+    """The options that all cards of a backend have."""
+    place = files("reelwright.catalog").joinpath("shared", f"{backend}.toml")
+    return tomllib.loads(place.read_text("utf-8")) if place.is_file() else {}
 
 
 @cache

@@ -66,7 +66,9 @@ class Shot:
             "seed": self.seed,
             "inputs": [[given.role.value, given.digest, given.strength, given.at] for given in self.inputs],
             "loras": [[lora.ref, lora.weight] for lora in self.loras],
-            "options": dict(self.options),
+            "options": {
+                name: value for name, value in self.options.items() if not self.card.options.get(name, {}).get("x-how")
+            },
         }
 
     @property

@@ -1,0 +1,297 @@
+"""Any Diffusers pipeline from its card, on this machine's device, within the memory there is (M3, J4).
+
+A shot is fitted, its model loaded or found warm, its values bound to the pipeline's arguments, its run watched, and what it
+returns made a `Video`. Memory that runs out moves on to the next plan and says so; size and length are never changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reelwright import settings
+from reelwright.backends.local import adapters, binding, loading, outputs, plans, weights
+from reelwright.backends.local.experience import Experience
+from reelwright.backends.local.residency import RESIDENTS, Key, Loaded
+from reelwright.backends.local.watching import Watch
+from reelwright.catalog import Card, Shot, fit
+from reelwright.catalog.fit import LADDER, Machine, Need, Plan, Verdict, Work
+from reelwright.errors import BackendError, OutOfMemory, ReelwrightError, Unsupported
+from reelwright.run import Run
+from reelwright.types import Video, VideoSpec
+
+_LOSSY = (Plan("model", precision="fp8"), Plan("model", tiled=True, precision="int8"), Plan("group", tiled=True, precision="fp8"))
+"""Plans that a person has to allow (`REELWRIGHT_LOSSY`), or to ask for (the option `precision`)."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One shot on its way through a pipeline."""
+
+    shot: Shot
+    run: Run
+    source: loading.Source
+    pipeline: str
+    device: str
+    work: Work
+
+    def key(self, plan: Plan) -> Key:
+        """What a pipeline in memory must have in common with this shot to serve it."""
+        card, options = self.shot.card, self.shot.options
+        held = repr(sorted((name, repr(value)) for name, value in card.settings.items()))
+        return (self.source.name, card.revision, self.pipeline, held, plan, self.device, bool(options.get("compile")))
+
+
+class Diffusers:
+    """The backend of cards that name a Diffusers model. `wanted`: this process's settings if None."""
+
+    def __init__(self, wanted: settings.Settings | None = None) -> None:
+        self._settings = wanted or settings.current()
+        self._experience = Experience(self._settings.cache_folder)
+        RESIDENTS.ttl = self._settings.model_ttl
+
+    def check(self, card: Card) -> None:
+        """A card needs a source; whether its files are there is found out when they are needed. Raises Unsupported."""
+        if not card.source:
+            raise Unsupported(f"the card {card.id} names no model", hint="Set `source` to a hub id or a folder.", model=card.id)
+
+    def close(self) -> None:
+        """Models stay for the next shot, until they were idle for their time to live; `reel models unload` lets them go."""
+
+    def generate(self, shot: Shot, run: Run) -> Video:
+        """The shot as a video, made before this returns. Raises OutOfMemory, WeightsInvalid, UnknownModel, BadOutput ..."""
+        loading.libraries()
+        from reelwright.backends.local import hardware
+
+        source = loading.locate(shot.card.source, self._settings, shot.card.revision)
+        device = hardware.best(self._settings.device)
+        work = fit.work_of(shot.card, shot.width, shot.height, shot.frames, shot.options)
+        job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
+        needs = self._admitted(job)
+        for index, need in enumerate(needs):
+            try:
+                return self._made(job, need)
+            except Exception as error:
+                if not hardware.is_out_of_memory(error):
+                    raise _told(error, shot) from error
+                # The error's own traceback holds tensors; it has to be gone before the next plan can have them.
+                following = needs[index + 1].plan if index + 1 < len(needs) else None
+                self._failed(job, need.plan, following)
+            hardware.let_go()
+        raise OutOfMemory(
+            f"{shot.card.title} ran out of memory with every plan ({', '.join(need.plan.name for need in needs)})",
+            hint=self._smaller(job, hardware.probe(device)),
+            model=shot.card.id,
+            tried=[need.plan.name for need in needs],
+        )
+
+    def _failed(self, job: _Job, plan: Plan, following: Plan | None) -> None:
+        RESIDENTS.unload(key=job.key(plan))
+        self._experience.learn(job.shot.card.id, _named(job.device), plan.name, 1.5, None)
+        if following is not None:
+            job.run.note(f"{job.shot.card.title} ran out of memory with {plan.name}; {following.name} was tried.")
+
+    # ---- which plan
+
+    def _admitted(self, job: _Job) -> tuple[Need, ...]:
+        """The plans to try, best first; waits for memory that others hold. Raises OutOfMemory with what would fit."""
+        from reelwright.backends.local import hardware
+
+        known = billions(job.source)
+        began = time.monotonic()
+        while True:
+            machine = hardware.probe(job.device)
+            verdict = self._verdict(job, machine, known)
+            if verdict.needs or "memory" in job.shot.options:
+                return verdict.needs or (verdict.closest,)
+            if RESIDENTS.make_room() is not None:
+                continue
+            whole = replace(machine, free_vram_gb=machine.vram_gb, free_ram_gb=machine.ram_gb)
+            waited = time.monotonic() - began
+            if not self._verdict(job, whole, known).needs or waited > self._settings.memory_wait:
+                raise OutOfMemory(
+                    f"{verdict.why}", hint=self._smaller(job, machine), model=job.shot.card.id, needs_gb=verdict.closest.vram_gb
+                )
+            job.run.step(0, 1, "wait for memory")
+            time.sleep(0.5)
+
+    def _verdict(self, job: _Job, machine: Machine, known: dict[str, float] | None) -> Verdict:
+        """What fits, a plan whose model is in memory already first among those that cost the same pixels."""
+        corrections = self._experience.of(job.shot.card.id, _named(job.device))
+        ladder = self._ladder(job.shot, machine)
+        held = sum(each.gb for each in RESIDENTS.loaded() if any(each.key == job.key(plan) for plan in ladder))
+        if machine.shared:
+            machine = replace(machine, free_ram_gb=machine.free_ram_gb + held)
+        else:
+            machine = replace(machine, free_vram_gb=min(machine.vram_gb, machine.free_vram_gb + held))
+        verdict = fit.choose(job.shot.card, job.work, machine, known, corrections, ladder)
+        warm = tuple(need for need in verdict.needs if RESIDENTS.holds(job.key(need.plan)) and need.plan.exact)
+        return replace(verdict, needs=(*warm, *(need for need in verdict.needs if need not in warm)))
+
+    def _ladder(self, shot: Shot, machine: Machine) -> tuple[Plan, ...]:
+        options = shot.options
+        precision = options.get("precision", "native")
+        ladder = LADDER if precision != "native" or not self._settings.lossy else (*LADDER, *_LOSSY)
+        if precision != "native":
+            ladder = tuple(replace(plan, precision=precision) for plan in ladder)
+        if "tiling" in options:
+            ladder = tuple(dict.fromkeys(replace(plan, tiled=bool(options["tiling"])) for plan in ladder))
+        wanted = {"resident": "none"}.get(options.get("memory", "auto"), options.get("memory", "auto"))
+        if wanted != "auto":
+            ladder = tuple(plan for plan in ladder if plan.offload == wanted) or (Plan(wanted),)
+        return tuple(
+            plan for plan in ladder if plan.precision != "fp8" or machine.fp8 or machine.kind == "cpu" or precision == "fp8"
+        )
+
+    def _smaller(self, job: _Job, machine: Machine) -> str:
+        """Advice: the nearest request that would fit."""
+        found = fit.nearest(job.shot.card, job.work, machine, billions(job.source))
+        if found is None:
+            return "Choose a smaller model: `reel models --fits`."
+        seconds = float(found.frames / job.shot.fps)
+        return f"{found.width}x{found.height} with {found.frames} frames ({seconds:.1f} s) would fit."
+
+    # ---- the work
+
+    def _made(self, job: _Job, need: Need) -> Video:
+        from reelwright.backends.local import hardware
+
+        shot, run, plan = job.shot, job.run, need.plan
+        run.step(0, 1, "load")
+        with (
+            RESIDENTS.use(job.key(plan), lambda: self._loaded(job, need), lambda: run.step(0, 1, "wait for the model")) as held,
+            hardware.peak(job.device) as height,
+        ):
+            run.step(1, 1, "load")
+            began = time.monotonic()
+            with adapters.put_on(held, shot, run, self._settings), self._options(held, job) as how:
+                output = self._called(held, job)
+            spent = time.monotonic() - began
+            made = outputs.pictures(output)
+            spec = VideoSpec(shot.width, shot.height, shot.fps, shot.frames)
+            samples = outputs.sound(output, held.pipe, spec) if shot.card.audio else None
+            del output
+        run.note(f"{shot.card.title} on {_named(job.device)}, {plan.name}, {spent:.1f} s.")
+        self._learn(job, need, height.gb, spent)
+        work = {
+            "model": shot.card.id,
+            "pipeline": job.pipeline,
+            "device": _named(job.device),
+            "plan": plan.name,
+            "peak_gb": height.gb,
+        }
+        run.remember(work={**run.memory.get("work", {}), shot.fingerprint[:16]: {**work, **how, "seconds": round(spent, 3)}})
+        return outputs.as_video(made, shot, run, samples)
+
+    def _loaded(self, job: _Job, need: Need) -> Loaded:
+        card, plan = job.shot.card, need.plan
+        pipe = loading.load(card, job.source, job.pipeline, plan, job.device, self._settings)
+        dtype = loading.compute_type(job.device, card.settings.get("dtype", "bfloat16"))
+        folder = self._settings.cache_folder / "layers" / card.id.replace("/", "--")
+        if not job.source.modular:
+            plans.place(pipe, plan, job.device, dtype, folder)
+        elif job.device != "cpu":
+            pipe.to(job.device)
+        if job.shot.options.get("compile"):
+            plans.compile_blocks(pipe)
+        return Loaded(job.key(plan), card.id, pipe, plan, job.device, need.vram_gb)
+
+    @contextmanager
+    def _options(self, held: Loaded, job: _Job) -> Iterator[dict[str, Any]]:
+        """The options that say how a shot is run; gives what is to be told of them."""
+        options = job.shot.options
+        how: dict[str, Any] = {"attention": plans.choose_attention(held.pipe, options.get("attention", "auto"))}
+        cache = options.get("step_cache", "none")
+        try:
+            if cache != "none":
+                plans.enable_cache(held.pipe, cache, job.work.steps)
+                how["step_cache"] = cache
+            if options.get("compile"):
+                how["compile"] = True
+            yield how
+        finally:
+            if cache != "none":
+                plans.disable_cache(held.pipe)
+
+    def _called(self, held: Loaded, job: _Job) -> Any:
+        """Call the pipeline."""
+        import torch
+
+        shot, run, pipe = job.shot, job.run, held.pipe
+        arguments = _modular_arguments(shot) if job.source.modular else binding.bind(shot, pipe, run.fetch)
+        arguments["generator"] = torch.Generator("cpu").manual_seed(shot.seed)
+        watch = Watch(pipe, run, job.work.steps, self._painter(held, shot, run))
+        with watch.on() as callbacks, adapters.remembered_texts(held), torch.no_grad():
+            output = pipe(**arguments, **callbacks)
+            watch.ended()
+        return output
+
+    def _painter(self, held: Loaded, shot: Shot, run: Run) -> Any:
+        from reelwright.backends.local import previews
+
+        if getattr(run, "on_preview", True) is None or held.plan.offload != "none":
+            return None  # an encoder that is not on the device would be moved there for a preview
+        if "colours" not in held.state:
+            held.state["colours"] = previews.fitted_map(held.pipe)
+        return None if held.state["colours"] is None else previews.Painter(held.pipe, shot, held.state["colours"])
+
+    def _learn(self, job: _Job, need: Need, gb: float | None, spent: float) -> None:
+        from reelwright.backends.local import hardware
+
+        machine = hardware.probe(job.device)
+        plain = fit.need(job.shot.card, job.work, need.plan, machine, billions(job.source))
+        factor = None if gb is None else gb / max(0.05, plain.vram_gb)
+        self._experience.learn(job.shot.card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
+
+
+def pipeline_of(shot: Shot, source: loading.Source) -> str:
+    """The class that serves a shot: the card's for these inputs, else what the model's index names. Raises Unsupported."""
+    named = shot.card.settings.get("pipeline")
+    if isinstance(named, str):
+        return named
+    if isinstance(named, dict):
+        roles = "+".join(sorted({given.role.value for given in shot.inputs})) or "prompt"
+        if roles in named:
+            return str(named[roles])
+        raise Unsupported(
+            f"{shot.card.title} has no pipeline for {roles}", hint=f"It has: {', '.join(named)}.", model=shot.card.id
+        )
+    if source.pipeline is None and not source.modular:
+        raise Unsupported(
+            f"a single file does not say which pipeline it is for: {source.name}",
+            hint="Set `settings.pipeline` in its card.",
+            model=shot.card.id,
+        )
+    return source.pipeline or str(source.index.get("_class_name"))
+
+
+def billions(source: loading.Source) -> dict[str, float] | None:
+    """Billions of parameters of each component, from the files' headers; None if they are not on this machine."""
+    if source.folder is None or source.modular:
+        return None
+    return {name: each.parameters / 1e9 for name, each in weights.measured(source.folder).items()} or None
+
+
+def _named(device: str) -> str:
+    from reelwright.backends.local import hardware
+
+    return hardware.probe(device).name
+
+
+def _modular_arguments(shot: Shot) -> dict[str, Any]:
+    values = {
+        "prompt": shot.prompt, "negative_prompt": shot.negative or None, "width": shot.width, "height": shot.height,
+        "num_frames": shot.frames, "num_inference_steps": shot.options.get("steps"), "output_type": "np",
+    }  # fmt: skip
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _told(error: Exception, shot: Shot) -> Exception:
+    """A pipeline's own failure as one of ours."""
+    if isinstance(error, ReelwrightError):
+        return error
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    return BackendError(f"{shot.card.title} failed: {type(error).__name__}: {first}", model=shot.card.id)
