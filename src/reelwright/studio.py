@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reelwright import catalog, manifest, settings
+from reelwright.backends.local import preflight
 from reelwright.catalog import Shot
 from reelwright.compose import Cut, Film
 from reelwright.errors import BadStoryboard, MediaError, RequestError
@@ -103,9 +104,13 @@ def spec_json(spec: VideoSpec) -> dict[str, Any]:
 
 @dataclass
 class Studio:
-    """Makes clips and films with the settings it is given."""
+    """Makes clips and films with the settings it is given.
+
+    `anything`: whether a model may be named by a folder, a file or a hub id; a server only serves what has a card.
+    """
 
     settings: settings.Settings = field(default_factory=settings.current)
+    anything: bool = True
 
     def __post_init__(self) -> None:
         folder = self.settings.cache_folder
@@ -126,12 +131,16 @@ class Studio:
         encoding = encoding or Encoding()
         encoding.codec_for(output)
         _hold_place(output)
-        takes = self._takes(run, fallback=False)
+        takes = self._takes(run, film=False)
         try:
             model = request.model or self._defaults()[1 if request.inputs else 0]
-            card = catalog.find(model)
-            planned = takes.of_request(self._filled(request, card), card, None, "1", {})
-            planned.make()
+
+            def with_card(card: catalog.Card) -> Planned:
+                known = {name: value for name, value in request.options.items() if name in card.options or card.id == model}
+                return takes.of_request(self._filled(replace(request, options=known), card), card, None, "1", {})
+
+            card = takes.card(model)
+            planned = takes.made(takes.of_request(self._filled(request, card), card, None, "1", {}), with_card)
             assert planned.shot is not None
             shot = planned.shot
             film = Film((Cut(planned.take, TransitionSpec()),), shot.width, shot.height, shot.fps)
@@ -145,10 +154,17 @@ class Studio:
             takes.close()
             run.close()
 
-    def _takes(self, run: LocalRun, *, fallback: bool = True) -> Takes:
+    def _takes(self, run: LocalRun, *, film: bool = True) -> Takes:
         if isinstance(run, FoundRun):
             run.own = self.results.folder
-        return Takes(self.results, self.speeds, run, fallback=fallback, largest=self.settings.max_video_file_size)
+        chain = self.fallback if film else self.settings.fallback
+        largest = self.settings.max_video_file_size
+        return Takes(self.results, self.speeds, run, fallback=chain, largest=largest, anything=self.anything)
+
+    @property
+    def fallback(self) -> tuple[str, ...]:
+        """The models that serve a film's scene when its own fails."""
+        return tuple(dict.fromkeys((*self.settings.fallback, "placeholder")))
 
     def _filled(self, request: GenerationRequest, card: catalog.Card) -> GenerationRequest:
         """The request with the operator's defaults and limits."""
@@ -186,9 +202,9 @@ class Studio:
 
         Nothing is made. Raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset.
         """
-        takes = self._takes(FoundRun(finder=find), fallback=False)
+        takes = self._takes(FoundRun(finder=find), film=False)
         try:
-            card = catalog.find(request.model or self._defaults()[1 if request.inputs else 0])
+            card = takes.card(request.model or self._defaults()[1 if request.inputs else 0])
             planned = takes.of_request(self._filled(request, card), card, None, "1", {})
             assert planned.shot is not None
             return planned.shot, planned.notes
@@ -198,11 +214,15 @@ class Studio:
     def estimate(self, shot: Shot) -> tuple[float, bool]:
         """Seconds that a shot will take, and whether that rests on measurements of this machine."""
         pixels = shot.width * shot.height * shot.frames
-        if shot.card.instant:
+        if shot.card.instant or self.results.find(shot.fingerprint, ".mp4") is not None:
             return self.speeds.estimate("film", pixels, DRAWN_PACE)
-        if self.results.find(shot.fingerprint, ".mp4") is not None:
-            return self.speeds.estimate("film", pixels, DRAWN_PACE)
-        return self.speeds.estimate(shot.card.id, pixels, 2.0)
+        return self._modelled(shot)
+
+    def _modelled(self, shot: Shot) -> tuple[float, bool]:
+        """Seconds that a model will take: as measured here, else as computed from its card for this machine's device."""
+        pixels = shot.width * shot.height * shot.frames
+        guess = preflight.of_shot(shot, self.settings).seconds if shot.card.backend == "diffusers" else 2.0 * pixels / 1e6
+        return self.speeds.estimate(shot.card.id, pixels, guess * 1e6 / pixels)
 
     # ---- a film
 
@@ -273,7 +293,7 @@ class Studio:
 
         None if nothing of it has to be kept: a clip, or a scene of an instant model. Raises what the model raises.
         """
-        takes = self._takes(run, fallback=False)
+        takes = self._takes(run, film=False)
         try:
             board = self._filled_board(board)
             direction = Direction(board, takes, run, self._defaults())
@@ -319,8 +339,7 @@ class Studio:
         estimate, measured = self.speeds.estimate("film", film.width * film.height * missing, DRAWN_PACE)
         for scene in planned:
             if not scene.ready and scene.shot is not None:
-                pixels = scene.shot.width * scene.shot.height * scene.shot.frames
-                seconds, known = self.speeds.estimate(scene.shot.card.id, pixels, 2.0)
+                seconds, known = self._modelled(scene.shot)
                 estimate, measured = estimate + seconds, measured and known
         scenes = tuple(_scene_plan(scene, film.fps) for scene in planned)
         return Plan(board.title, film.spec, scenes, count, reused, estimate, measured, self.advice(board))

@@ -11,12 +11,11 @@ import torch
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from PIL import Image
-
 from tests.tiny.variant import Variant
 
 FRAME_NAMES = ("num_frames", "video_length", "frames", "segment_frame_length")
 FIRST_NAMES = ("image", "cond_image")
-CONTROL_NAMES = ("control_video", "conditioning_frames")
+CONTROL_NAMES = ("control_video", "conditioning_frames", "pose_video")
 
 
 def picture(size: tuple[int, int], shade: int = 0) -> Image.Image:
@@ -78,18 +77,17 @@ def _media(variant: Variant, known: Mapping[str, Any], shade: int) -> dict[str, 
         found[name] = [mask(size)] * frames
     if "reference" in roles:
         found["reference_images"] = [picture(size, shade + 60)]
-    if "control" in roles or "driving" in roles:
-        if "pose_video" in known:
-            found |= {"pose_video": clip(size, frames, shade + 30), "face_video": clip(size, frames, shade + 90)}
-        else:
-            found[_first(CONTROL_NAMES, known, "a control video")] = clip(size, frames, shade + 30)
+    if "control" in roles:
+        found[_first(CONTROL_NAMES, known, "a control video")] = clip(size, frames, shade + 30)
+    if "driving" in roles:
+        found["face_video"] = clip(size, frames, shade + 90)
     return found
 
 
 def arguments(variant: Variant, pipe: Any, prompt: str, seed: int, shade: int = 0) -> dict[str, Any]:
     """What to call `pipe` with: two steps at the variant's size and frame count, numpy out.
 
-    `shade` moves the colours of all pictures that go in. The caller may change what it likes before it calls `pipe(**arguments(...))`.
+    `shade` moves the colours of all pictures that go in. The caller may change what it likes before the call.
     """
     known = inspect.signature(type(pipe).__call__).parameters
     width, height = variant.size

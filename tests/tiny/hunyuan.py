@@ -12,12 +12,11 @@ from diffusers import (
     HunyuanVideoFramepackTransformer3DModel,
     HunyuanVideoTransformer3DModel,
 )
-from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
-
 from tests.tiny.seeded import dezero, seeded
 from tests.tiny.text_clip import clip_pictures, clip_text, clip_tokenizer
 from tests.tiny.text_llama import llama, llama_tokenizer, llava
 from tests.tiny.variant import Variant
+from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
 
 TEXT, POOLED, SEEN = 32, 24, 16
 # numbers of a latent pixel

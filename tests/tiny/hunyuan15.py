@@ -11,12 +11,11 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     HunyuanVideo15Transformer3DModel,
 )
-from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
-
 from tests.tiny.hunyuan import siglip, siglip_pictures
 from tests.tiny.seeded import dezero, seeded
 from tests.tiny.text_llama import qwen_text, qwen_tokenizer
 from tests.tiny.variant import Variant
+from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 TEXT, GLYPHS, SEEN = 32, 16, 16
 LATENT = 4

@@ -16,7 +16,6 @@ from diffusers import (
     LTXVideoTransformer3DModel,
 )
 from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
-
 from tests.tiny.seeded import dezero, louder, seeded
 from tests.tiny.text_t5 import t5_encoder, t5_tokenizer
 from tests.tiny.variant import Variant

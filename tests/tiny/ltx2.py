@@ -19,10 +19,9 @@ from diffusers import (
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GemmaTokenizer
-
 from tests.tiny.seeded import dezero, louder, seeded
 from tests.tiny.variant import Variant
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GemmaTokenizer
 
 LATENT = 8
 TEXT_WIDTH = 24

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from diffusers import AutoencoderKLMochi, FlowMatchEulerDiscreteScheduler, MochiPipeline, MochiTransformer3DModel
-
 from tests.tiny.seeded import dezero, seeded
 from tests.tiny.text_t5 import t5_encoder, t5_tokenizer
 from tests.tiny.variant import Variant

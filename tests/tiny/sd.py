@@ -16,7 +16,6 @@ from diffusers import (
     SparseControlNetModel,
     UNet2DConditionModel,
 )
-
 from tests.tiny.seeded import dezero, seeded
 from tests.tiny.text_clip import clip_text, clip_text_projected, clip_tokenizer
 from tests.tiny.variant import Variant

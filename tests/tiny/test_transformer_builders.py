@@ -11,7 +11,6 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-
 from tests.tiny import cogvideox, ltx, ltx2, mochi, wan
 from tests.tiny.calling import arguments
 from tests.tiny.variant import Variant

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffusers import HunyuanVideo15Pipeline, Kandinsky5T2VPipeline
 from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video, pipeline_hunyuan_video_image2video
+from tests.tiny.text_clip import clip_vision_config
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import ByteLevel as BytesDecoder
 from tokenizers.models import BPE
@@ -35,8 +36,6 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
 )
 
-from tests.tiny.text_clip import clip_vision_config
-
 BEGIN, END, PAD, IMAGE = "<|begin_of_text|>", "<|eot_id|>", "<pad>", "<image>"
 LLAMA_MARKS = [PAD, BEGIN, "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", END, IMAGE]
 QWEN_MARKS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -48,12 +47,16 @@ WORDS = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    # a text, or parts that have one
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def _trained(texts: list[str], marks: list[str], digits: str) -> Tokenizer:
+def trained_words(texts: list[str], marks: list[str], digits: str) -> Tokenizer:
     """A tokenizer with one token for each byte and for each word of `texts`; `marks` come first and stay whole."""
     made = Tokenizer(BPE())
     words = Split(Regex(WORDS.format(digits=digits)), behavior="isolated")
@@ -71,7 +74,7 @@ def _trained(texts: list[str], marks: list[str], digits: str) -> Tokenizer:
 def _llama_words() -> str:
     """The trained Llama tokenizer as JSON, so that each caller gets one of its own."""
     templates = [pipeline_hunyuan_video.DEFAULT_PROMPT_TEMPLATE, pipeline_hunyuan_video_image2video.DEFAULT_PROMPT_TEMPLATE]
-    trained = _trained([template["template"] for template in templates], LLAMA_MARKS, "{1,3}")
+    trained = trained_words([template["template"] for template in templates], LLAMA_MARKS, "{1,3}")
     begin = (BEGIN, trained.token_to_id(BEGIN))
     trained.post_processor = TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[begin])
     return trained.to_str()
@@ -86,7 +89,7 @@ def _qwen_words() -> tuple[dict[str, int], list[tuple[str, str]]]:
     # three words that the real tokenizer does not know whole either
     for begin, end in (("dynam", "ism"), ("scr", "en"), ("post", "processing")):
         template = template.replace(begin + end, f"{begin}\n{end}")
-    trained = _trained([asked, template, "system\nuser\nassistant\n"], QWEN_MARKS, "")
+    trained = trained_words([asked, template, "system\nuser\nassistant\n"], QWEN_MARKS, "")
     model = json.loads(trained.to_str())["model"]
     return model["vocab"], [tuple(merge) for merge in model["merges"]]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import string
 from typing import Any
 
+from tests.tiny.seeded import seeded
 from transformers import T5Config, T5EncoderModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
-from tests.tiny.seeded import seeded
-
-WORDS = (
-    "a an the and of in on over under with by at to from red blue green white black golden small big old young quiet bright "
-    "dog cat fox bird horse fish child woman man robot boat train car house tree forest river sea sky moon sun city street "
-    "runs walks jumps flies sails sleeps turns looks slow fast night day morning rain snow wind fire light camera pans zooms"
-).split()
+LINES = (
+    "a an the and of in on over under with by at to from red blue green white black golden small big old young quiet bright",
+    "dog cat fox bird horse fish child woman man robot boat train car house tree forest river sea sky moon sun city street",
+    "runs walks jumps flies sails sleeps turns looks slow fast night day morning rain snow wind fire light camera pans zooms",
+)
+WORDS = [word for line in LINES for word in line.split()]
 
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 

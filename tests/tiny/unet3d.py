@@ -13,7 +13,6 @@ from diffusers import (
     UNet3DConditionModel,
     UNetSpatioTemporalConditionModel,
 )
-
 from tests.tiny.sd import TEXT, ddim, picture_vae
 from tests.tiny.seeded import dezero, seeded
 from tests.tiny.text_clip import clip_pictures, clip_text, clip_tokenizer, clip_vision

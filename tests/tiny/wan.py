@@ -21,11 +21,10 @@ from diffusers import (
     WanVACETransformer3DModel,
     WanVideoToVideoPipeline,
 )
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
-
 from tests.tiny.seeded import dezero, louder, seeded
 from tests.tiny.text_t5 import t5_tokenizer, umt5_encoder
 from tests.tiny.variant import Variant
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
 
 TEXT_WIDTH = 32
 IMAGE_WIDTH = 20
@@ -241,7 +240,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "wan_v2v": Variant(_plain(WanVideoToVideoPipeline), "WanVideoToVideoPipeline", ("source",), loras=True),
     "wan_vace": Variant(_vace, "WanVACEPipeline", loras=True),
-    "wan_animate": Variant(_animate, "WanAnimatePipeline", ("portrait", "driving"), call=LONG_TEXT, loras=True),
+    "wan_animate": Variant(_animate, "WanAnimatePipeline", ("portrait", "control", "driving"), call=LONG_TEXT, loras=True),
     "skyreels_t2v": Variant(_skyreels(SkyReelsV2Pipeline), "SkyReelsV2Pipeline", loras=True),
     "skyreels_df": Variant(
         _skyreels(SkyReelsV2DiffusionForcingPipeline, inject_sample_info=True, num_frame_per_block=1),

@@ -13,18 +13,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reelwright import settings
-from reelwright.backends.local import adapters, binding, loading, outputs, plans, weights
+from reelwright.backends.local import adapters, binding, loading, outputs, plans, preflight
 from reelwright.backends.local.experience import Experience
 from reelwright.backends.local.residency import RESIDENTS, Key, Loaded
 from reelwright.backends.local.watching import Watch
 from reelwright.catalog import Card, Shot, fit
-from reelwright.catalog.fit import LADDER, Machine, Need, Plan, Verdict, Work
+from reelwright.catalog.fit import Machine, Need, Plan, Verdict, Work
 from reelwright.errors import BackendError, OutOfMemory, ReelwrightError, Unsupported
 from reelwright.run import Run
 from reelwright.types import Video, VideoSpec
-
-_LOSSY = (Plan("model", precision="fp8"), Plan("model", tiled=True, precision="int8"), Plan("group", tiled=True, precision="fp8"))
-"""Plans that a person has to allow (`REELWRIGHT_LOSSY`), or to ask for (the option `precision`)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class Diffusers:
         """The plans to try, best first; waits for memory that others hold. Raises OutOfMemory with what would fit."""
         from reelwright.backends.local import hardware
 
-        known = billions(job.source)
+        known = preflight.billions(job.source)
         began = time.monotonic()
         while True:
             machine = hardware.probe(job.device)
@@ -121,7 +118,7 @@ class Diffusers:
     def _verdict(self, job: _Job, machine: Machine, known: dict[str, float] | None) -> Verdict:
         """What fits, a plan whose model is in memory already first among those that cost the same pixels."""
         corrections = self._experience.of(job.shot.card.id, _named(job.device))
-        ladder = self._ladder(job.shot, machine)
+        ladder = preflight.ladder(job.shot.options, machine, lossy=self._settings.lossy)
         held = sum(each.gb for each in RESIDENTS.loaded() if any(each.key == job.key(plan) for plan in ladder))
         if machine.shared:
             machine = replace(machine, free_ram_gb=machine.free_ram_gb + held)
@@ -131,24 +128,9 @@ class Diffusers:
         warm = tuple(need for need in verdict.needs if RESIDENTS.holds(job.key(need.plan)) and need.plan.exact)
         return replace(verdict, needs=(*warm, *(need for need in verdict.needs if need not in warm)))
 
-    def _ladder(self, shot: Shot, machine: Machine) -> tuple[Plan, ...]:
-        options = shot.options
-        precision = options.get("precision", "native")
-        ladder = LADDER if precision != "native" or not self._settings.lossy else (*LADDER, *_LOSSY)
-        if precision != "native":
-            ladder = tuple(replace(plan, precision=precision) for plan in ladder)
-        if "tiling" in options:
-            ladder = tuple(dict.fromkeys(replace(plan, tiled=bool(options["tiling"])) for plan in ladder))
-        wanted = {"resident": "none"}.get(options.get("memory", "auto"), options.get("memory", "auto"))
-        if wanted != "auto":
-            ladder = tuple(plan for plan in ladder if plan.offload == wanted) or (Plan(wanted),)
-        return tuple(
-            plan for plan in ladder if plan.precision != "fp8" or machine.fp8 or machine.kind == "cpu" or precision == "fp8"
-        )
-
     def _smaller(self, job: _Job, machine: Machine) -> str:
         """Advice: the nearest request that would fit."""
-        found = fit.nearest(job.shot.card, job.work, machine, billions(job.source))
+        found = fit.nearest(job.shot.card, job.work, machine, preflight.billions(job.source))
         if found is None:
             return "Choose a smaller model: `reel models --fits`."
         seconds = float(found.frames / job.shot.fps)
@@ -192,7 +174,8 @@ class Diffusers:
         dtype = loading.compute_type(job.device, card.settings.get("dtype", "bfloat16"))
         folder = self._settings.cache_folder / "layers" / card.id.replace("/", "--")
         if not job.source.modular:
-            plans.place(pipe, plan, job.device, dtype, folder)
+            tiled = plan.tiled or bool(card.settings.get("tiled"))  # Allegro's decoder can do nothing else
+            plans.place(pipe, replace(plan, tiled=tiled), job.device, dtype, folder)
         elif job.device != "cpu":
             pipe.to(job.device)
         if job.shot.options.get("compile"):
@@ -242,7 +225,7 @@ class Diffusers:
         from reelwright.backends.local import hardware
 
         machine = hardware.probe(job.device)
-        plain = fit.need(job.shot.card, job.work, need.plan, machine, billions(job.source))
+        plain = fit.need(job.shot.card, job.work, need.plan, machine, preflight.billions(job.source))
         factor = None if gb is None else gb / max(0.05, plain.vram_gb)
         self._experience.learn(job.shot.card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
 
@@ -266,13 +249,6 @@ def pipeline_of(shot: Shot, source: loading.Source) -> str:
             model=shot.card.id,
         )
     return source.pipeline or str(source.index.get("_class_name"))
-
-
-def billions(source: loading.Source) -> dict[str, float] | None:
-    """Billions of parameters of each component, from the files' headers; None if they are not on this machine."""
-    if source.folder is None or source.modular:
-        return None
-    return {name: each.parameters / 1e9 for name, each in weights.measured(source.folder).items()} or None
 
 
 def _named(device: str) -> str:

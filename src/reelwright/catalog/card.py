@@ -151,6 +151,11 @@ class Card:
             if "type" not in schema and "enum" not in schema:
                 raise RequestError(f"card {self.id}: the option {name!r} has no type")
 
+    @property
+    def continues(self) -> bool:
+        """Whether clips longer than the model makes at once can be made of it: it goes on from a picture."""
+        return not self.instant and frozenset({Role.FIRST_FRAME}) in self.accepts
+
     def takes(self, roles: frozenset[Role]) -> bool:
         """Whether the model can work from inputs of exactly these roles."""
         return roles in self.accepts

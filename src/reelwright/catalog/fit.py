@@ -157,11 +157,11 @@ def work_of(card: Card, width: int, height: int, frames: int, options: Mapping[s
 
 def tokens(card: Card, work: Work) -> int:
     """How many tokens the denoiser sees."""
-    latent = card.settings.get("latent", {})
+    latent: Mapping[str, int] = card.settings.get("latent", {})
     spatial, temporal = latent.get("spatial", 8), latent.get("temporal", 1)
     patch, deep = latent.get("patch", 1), latent.get("patch_t", 1)
     across = math.ceil(work.width / (spatial * patch)) * math.ceil(work.height / (spatial * patch))
-    return across * math.ceil(((work.frames - 1) // temporal + 1) / deep)
+    return int(across) * math.ceil(((work.frames - 1) // temporal + 1) / deep)
 
 
 def _held(card: Card, plan: Plan, weights: Mapping[str, float]) -> dict[str, float]:
@@ -243,7 +243,7 @@ def _seconds(card: Card, work: Work, plan: Plan, machine: Machine, weights: Mapp
         moved = params * _BYTES[plan.precision] * (work.steps * passes if plan.offload != "model" else 1)
         hidden = 0.5 if plan.offload == "group" else 1.0  # copies run beside the work
         seconds += moved / bus * hidden
-    return seconds * (1.15 if plan.precision != "native" else 1.0)
+    return float(seconds) * (1.15 if plan.precision != "native" else 1.0)
 
 
 def choose(
@@ -270,7 +270,8 @@ def _why(card: Card, fitting: Sequence[Need], closest: Need, needs: Sequence[Nee
     free = f"{machine.free_ram_gb:.1f} GB of RAM are free" if machine.shared else f"{machine.free_vram_gb:.1f} GB are free"
     if not fitting:
         if not machine.shared and closest.vram_gb <= machine.free_vram_gb * _ROOM:
-            return f"{card.title} needs about {closest.ram_gb:.1f} GB of RAM with {closest.plan.name}, {machine.free_ram_gb:.1f} GB are free"
+            told = f"{card.title} needs about {closest.ram_gb:.1f} GB of RAM with {closest.plan.name}"
+            return f"{told}, {machine.free_ram_gb:.1f} GB are free"
         return f"{card.title} needs about {closest.vram_gb:.1f} GB even with {closest.plan.name}, {free}"
     best = fitting[0]
     told = f"{best.plan.name}: about {best.vram_gb:.1f} GB, {free} ({best.sure})"

@@ -66,9 +66,7 @@ class Shot:
             "seed": self.seed,
             "inputs": [[given.role.value, given.digest, given.strength, given.at] for given in self.inputs],
             "loras": [[lora.ref, lora.weight] for lora in self.loras],
-            "options": {
-                name: value for name, value in self.options.items() if not self.card.options.get(name, {}).get("x-how")
-            },
+            "options": {name: value for name, value in self.options.items() if not self.card.options.get(name, {}).get("x-how")},
         }
 
     @property
@@ -142,6 +140,8 @@ def _timing(request: GenerationRequest, card: Card, notes: list[str]) -> tuple[F
         notes.append(f"{card.title} makes {float(fps):g} frames a second, not {request.fps:g}.")
     wanted = card.frames.default if request.seconds is None else max(1, round(Fraction(str(request.seconds)) * fps))
     frames = card.frames.nearest(wanted)
+    if wanted > card.frames.most and card.continues:
+        return fps, wanted  # in sections that go on from one another
     if frames != wanted:
         notes.append(f"{card.title} makes {frames} frames ({float(frames / fps):.2f} s), not {wanted}.")
     return fps, frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from reelwright.jobs.tables import VERSION
 Transaction = Connection
 """What is handed to those who write in a transaction that is under way."""
 _BUSY_S = 30
+_CLOCK_S = 10.0
+"""How often the database is asked what time it is."""
 _MIGRATION_LOCK, _WRITE_LOCK = 0x7265656C, 0x7265656D  # "reel"; any numbers that nobody else locks
 
 
@@ -40,6 +43,28 @@ class Database:
             sa.event.listen(self.engine, "connect", _pragmas)
             sa.event.listen(self.engine, "begin", _begin)
         self._writing = self.engine.execution_options(writes=True)
+        self._ahead: float | None = None  # the database's clock, less this process's monotonic one
+        self._ask_at = 0.0
+
+    def clock(self) -> float:
+        """Seconds since 1970 by the one clock that all processes of this database share.
+
+        PostgreSQL's own, for clocks of machines differ and jump; SQLite is used by one machine, so that its clock will do.
+        """
+        if self.embedded:
+            return time.time()
+        if self._ahead is None:
+            with self.read():
+                pass  # each transaction asks when it is time to
+        return time.monotonic() + (self._ahead or 0.0)
+
+    def _ask_the_time(self, connection: Connection) -> None:
+        before = time.monotonic()
+        if self.embedded or before < self._ask_at:
+            return
+        there = float(connection.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())")) or 0.0)
+        now = time.monotonic()
+        self._ahead, self._ask_at = there - (before + now) / 2, now + _CLOCK_S
 
     @contextmanager
     def write(self, *, alone: bool = True) -> Iterator[Connection]:
@@ -49,6 +74,7 @@ class Database:
         jobs may then look before it writes, and two never wait for each other's rows. Others touch one row of jobs at most.
         """
         with _told(), self._writing.begin() as connection:
+            self._ask_the_time(connection)
             if alone and not self.embedded:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITE_LOCK})
             yield connection
@@ -57,6 +83,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads."""
         with _told(), self.engine.begin() as connection:
+            self._ask_the_time(connection)
             yield connection
 
     def migrate(self) -> None:

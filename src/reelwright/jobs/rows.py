@@ -22,6 +22,8 @@ PATIENCE_S = 1800.0
 """A job that makes no progress for so long is hung; loading weights counts as none."""
 DEAF_S = 30.0
 """A worker that goes on for so long after a cancel is killed."""
+PAUSE_S = 3600.0
+"""The longest pause before another attempt."""
 ATTEMPTS = 3
 AFFINITY = 3.0
 """Turns that a job may be overtaken by others whose model a worker has in memory."""
@@ -115,6 +117,11 @@ def new_id(prefix: str) -> str:
 def mine(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     """The row of a job, if it is still this claim's."""
     return JOBS.c.id == job.id, JOBS.c.fence == job.fence, JOBS.c.state == RUNNING
+
+
+def due(now: float) -> sa.ColumnElement[bool]:
+    """Jobs whose pause is over, or is longer than any: it was written by a clock that was ahead and has been set back."""
+    return sa.or_(JOBS.c.not_before <= now, JOBS.c.not_before > now + 2 * PAUSE_S)
 
 
 def job_of(connection: Connection, job: str, owner: str | None = None, *, lock: bool = False) -> Job:

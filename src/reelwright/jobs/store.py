@@ -7,7 +7,6 @@ there is one, only says that a lane has work.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from reelwright.jobs.rows import (
     ENDED,
     FAILED,
     LEASE_S,
+    PAUSE_S,
     QUEUED,
     RUNNING,
     WAITING,
@@ -32,6 +32,7 @@ from reelwright.jobs.rows import (
     LeaseLost,
     NewJob,
     body,
+    due,
     hung,
     job_of,
     mine,
@@ -46,13 +47,13 @@ from reelwright.jobs.tables import ASSETS, EVENTS, FACTS, JOBS, NEEDS, PREVIEWS
 
 
 class Store:
-    """Jobs over a database. `clock` gives seconds since 1970; `lease` in seconds.
+    """Jobs over a database. `clock` gives seconds since 1970, the database's if none is given; `lease` in seconds.
 
     Raises Unavailable when the database cannot be reached.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.time, lease: float = LEASE_S) -> None:
-        self.database, self.clock, self.lease = database, clock, lease
+    def __init__(self, database: Database, clock: Callable[[], float] | None = None, lease: float = LEASE_S) -> None:
+        self.database, self.clock, self.lease = database, clock or database.clock, lease
         self.on_end: Callable[[Connection, str, str], None] | None = None
         """Called with each job that ends and its state, in the same transaction."""
 
@@ -74,7 +75,7 @@ class Store:
         row: dict[str, Any] = {
             "id": new.id, "kind": new.kind, "lane": new.lane, "model": new.model, "content": new.content, "owner": new.owner,
             "parent": new.parent, "state": WAITING, "held": False, "priority": new.priority, "estimate": new.estimate,
-            "turn": turn_of(connection, new.owner), "attempt": 0, "max_attempts": new.max_attempts, "not_before": now,
+            "turn": turn_of(connection, new.owner), "attempt": 0, "max_attempts": new.max_attempts, "not_before": 0.0,
             "fence": 0, "patience": new.patience, "created_at": now, "updated_at": now, "version": 1, "memory": {},
             "notes": [],
         }  # fmt: skip
@@ -162,15 +163,12 @@ class Store:
             return {(lane, state): int(number) for lane, state, number in connection.execute(query)}
 
     def vitals(self) -> dict[str, float]:
-        """What to watch: seconds that the oldest queued job waits, workers at a job, bytes stored, means of the last hour."""
+        """What to watch: seconds that the oldest queued job waits, workers at a job, bytes stored."""
         now = self.clock()
-        recent = (JOBS.c.finished_at >= now - 3600, JOBS.c.started_at.is_not(None))
         asked = {
             "oldest_queued_seconds": sa.select(now - sa.func.min(JOBS.c.created_at)).where(JOBS.c.state == QUEUED),
             "workers": sa.select(sa.func.count(JOBS.c.worker.distinct())).where(JOBS.c.state == RUNNING),
             "bytes_stored": sa.select(sa.func.sum(ASSETS.c.size)),
-            "waited_seconds": sa.select(sa.func.avg(JOBS.c.started_at - JOBS.c.created_at)).where(*recent),
-            "worked_seconds": sa.select(sa.func.avg(JOBS.c.finished_at - JOBS.c.started_at)).where(*recent),
         }
         with self.database.read() as connection:
             return {name: float(connection.scalar(query) or 0.0) for name, query in asked.items()}
@@ -204,7 +202,7 @@ class Store:
             for each in again:
                 self._change(
                     connection, each, state=WAITING, attempt=0, error=None, finished_at=None, started_at=None, cancel_at=None,
-                    lease_until=None, worker=None, progress=None, not_before=self.clock(),
+                    lease_until=None, worker=None, progress=None, not_before=0.0,
                 )  # fmt: skip
                 self._tell(connection, each, "retried")
             for each in again:
@@ -280,7 +278,7 @@ class Store:
         next_one = (
             sa.select(JOBS.c.id)
             .where(
-                JOBS.c.state == QUEUED, JOBS.c.lane.in_(tuple(lanes)), JOBS.c.not_before <= now, JOBS.c.held.is_(False),
+                JOBS.c.state == QUEUED, JOBS.c.lane.in_(tuple(lanes)), due(now), JOBS.c.held.is_(False),
                 ~sa.exists().where(FACTS.c.name == "paused"),
             )
             .order_by(JOBS.c.priority.desc(), turn, JOBS.c.id)
@@ -306,10 +304,16 @@ class Store:
             self._tell(connection, job.id, "started", worker=worker, attempt=job.attempt)
             return job
 
-    def beat(self, job: Job, progress: dict[str, Any] | None = None) -> bool:
-        """Renew the lease; True if the job is no longer wanted. Raises LeaseLost."""
+    def beat(self, job: Job, progress: dict[str, Any] | None = None, idle: float | None = None) -> bool:
+        """Renew the lease; True if the job is no longer wanted. Raises LeaseLost.
+
+        `idle`: seconds since the work's last step, as the worker counted them. Said each time, no jump of the clock, and no
+        night that a laptop slept through, looks like a job that hangs.
+        """
         now = self.clock()
         values: dict[str, Any] = {"lease_until": now + self.lease}
+        if idle is not None:
+            values["progressed_at"] = now - idle
         if progress is not None:
             values |= {"progress": progress, "progressed_at": now, "updated_at": now, "version": JOBS.c.version + 1}
         with self.database.write(alone=False) as connection:
@@ -358,7 +362,7 @@ class Store:
         with self.database.write() as connection:
             self._fenced(connection, job)
             if again_in is not None and job.attempt < job.max_attempts:
-                self._requeue(connection, job.id, error=error, not_before=self.clock() + again_in)
+                self._requeue(connection, job.id, error=error, not_before=self.clock() + min(again_in, PAUSE_S))
                 return
             self._end(connection, job.id, FAILED, error=error, notes=list(notes))
             self._cascade(connection, job.id, FAILED, str(error.get("message", "it failed")))
@@ -427,9 +431,11 @@ class Store:
         """Lanes with queued jobs that nobody announced for so many seconds, and how many; they count as announced now."""
         now = self.clock()
         unheard = sa.or_(JOBS.c.dispatched_at.is_(None), JOBS.c.dispatched_at < now - older_than)
-        due = (JOBS.c.state == QUEUED, JOBS.c.not_before <= now, unheard)
+        unsaid = (JOBS.c.state == QUEUED, due(now), unheard)
         with self.database.write() as connection:
-            found = connection.execute(JOBS.update().where(*due).values(dispatched_at=now).returning(JOBS.c.lane)).scalars().all()
+            found = (
+                connection.execute(JOBS.update().where(*unsaid).values(dispatched_at=now).returning(JOBS.c.lane)).scalars().all()
+            )
         return {lane: found.count(lane) for lane in set(found)}
 
     # ---- within a transaction

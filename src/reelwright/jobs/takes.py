@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from reelwright import plugins
+from reelwright.backends.sections import Sections
 from reelwright.catalog import Card, Shot, find, resolve
 from reelwright.catalog.shot import digest, fingerprint
 from reelwright.compose import Samples, Take
-from reelwright.errors import BackendError, Cancelled, DiskFull, ReelwrightError, RequestError, TooLarge, Unavailable
+from reelwright.errors import (
+    BackendError,
+    Cancelled,
+    DiskFull,
+    ReelwrightError,
+    RequestError,
+    TooLarge,
+    Unavailable,
+    UnknownModel,
+)
 from reelwright.jobs.measured import Speeds
 from reelwright.jobs.results import Results
 from reelwright.media import camera, edit, grade, sound
@@ -55,13 +65,22 @@ class Planned:
 class Takes:
     """Plans and makes takes for films of one size and rate.
 
-    `fallback`: serve a scene whose model fails by the placeholder, and say so. `largest`: bytes of an input.
+    `fallback`: models that serve, in this order, when the one that was asked for fails (M14). `largest`: bytes of an input.
+    `anything`: whether a model may be a folder, a file or a hub id that has no card.
     """
 
     def __init__(
-        self, results: Results, speeds: Speeds, run: LocalRun, *, fallback: bool = True, largest: float = float("inf")
+        self,
+        results: Results,
+        speeds: Speeds,
+        run: LocalRun,
+        *,
+        fallback: Sequence[str] = ("placeholder",),
+        largest: float = float("inf"),
+        anything: bool = True,
     ) -> None:
-        self._results, self._speeds, self._run, self._fallback, self._largest = results, speeds, run, fallback, largest
+        self._results, self._speeds, self._run, self._largest = results, speeds, run, largest
+        self._fallback, self._anything = tuple(fallback), anything
         # Drawn takes are read by several threads, within the film's own progress: their steps only ask for a cancel.
         self._quiet = replace(run, on_progress=None)
         self._backends: dict[str, Any] = {}
@@ -73,10 +92,22 @@ class Takes:
             backend.close()
         self._backends.clear()
 
+    def card(self, name: str) -> Card:
+        """The card of this id; of a folder, a file or a hub id without one, a card made on the fly. Raises UnknownModel."""
+        try:
+            return find(name)
+        except UnknownModel:
+            if not self._anything or not ("/" in name or "\\" in name or Path(name).exists()):
+                raise
+        from reelwright.backends.local.discovery import card_of
+        from reelwright.settings import current
+
+        return card_of(name, current())
+
     def backend(self, card: Card) -> Any:
         """The card's backend, checked; loaded on first use."""
         if card.backend not in self._backends:
-            self._backends[card.backend] = plugins.backend_class(card.backend)()
+            self._backends[card.backend] = Sections(plugins.backend_class(card.backend)())
         backend = self._backends[card.backend]
         backend.check(card)
         return backend
@@ -187,7 +218,7 @@ class Takes:
             made = {ref: f"last frame of {before.take.key}"}
         inputs = () if ref is None else (Input(Role.FIRST_FRAME, ref),)
         model = scene.model or board.model or models[1 if inputs else 0]
-        card = find(model)
+        card = self.card(model)
         options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
         if "camera_strength" in card.options:
             options |= {"camera_strength": scene.move.strength, "ease": scene.move.ease}
@@ -270,16 +301,36 @@ class Takes:
         return self._with(planned, narration, scene.narration)
 
     def made(self, planned: Planned, again: Callable[[Card], Planned]) -> Planned:
-        """The scene once its model has made it; served by the placeholder if the model fails and a fallback is wanted."""
-        try:
-            planned.make()
-        except (BackendError, Unavailable) as error:
-            if not self._fallback or planned.served == "placeholder" or isinstance(error, DiskFull):
-                raise
-            stand_in = again(find("placeholder"))
-            note = f"Scene {planned.name}: {planned.asked} failed ({error.message}); the placeholder stands in for it."
-            return replace(stand_in, asked=planned.asked, notes=(*stand_in.notes, note))
-        return planned
+        """The scene once its model has made it, or the first model of the fallback that can; notes tell which and why.
+
+        Raises the last error if none can. What is wrong with the request itself, or with the disk, is no reason to go on.
+        """
+        tried, notes, current = {planned.served}, list[str](), planned
+        while True:
+            try:
+                current.make()
+                return replace(current, asked=planned.asked, notes=(*current.notes, *notes)) if notes else current
+            except (BackendError, Unavailable, UnknownModel) as error:
+                if isinstance(error, DiskFull):
+                    raise
+                following = self._next(tried, again)
+                if following is None:
+                    raise
+                stand_in = "the placeholder" if following.served == "placeholder" else following.served
+                notes.append(f"Scene {planned.name}: {current.served} failed ({error.message}); {stand_in} stands in for it.")
+                current = following
+
+    def _next(self, tried: set[str | None], again: Callable[[Card], Planned]) -> Planned | None:
+        """The next model of the fallback that can be asked for this scene at all."""
+        for name in self._fallback:
+            if name in tried:
+                continue
+            tried.add(name)
+            try:
+                return again(self.card(name))
+            except (RequestError, Unavailable) as error:
+                self._run.note(f"{name} cannot stand in: {error.message}.")
+        return None
 
 
 def _nothing() -> None:

@@ -164,6 +164,7 @@ class _Beat(threading.Thread):
         self._store, self._job, self._stopping = store, job, stopping
         self._ended = threading.Event()
         self._progress: dict[str, Any] | None = None
+        self._stepped = time.monotonic()
         self.cancelled, self.lost = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
@@ -176,6 +177,7 @@ class _Beat(threading.Thread):
 
     def progressed(self, progress: Progress) -> None:
         """Called by the work at each step."""
+        self._stepped = time.monotonic()
         self._progress = {
             "stage": progress.stage,
             "done": progress.done,
@@ -196,7 +198,7 @@ class _Beat(threading.Thread):
             if progress is None and now - last < every:
                 continue
             try:
-                if self._store.beat(self._job, progress):
+                if self._store.beat(self._job, progress, max(0.0, now - self._stepped)):
                     self.cancelled.set()
                 last = now
             except LeaseLost:

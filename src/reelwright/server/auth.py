@@ -57,24 +57,32 @@ def identify(connection: HTTPConnection, scope: str) -> Caller:
     It asks the database. What is left of the caller's rate is put into the connection's state as `rate`, headers for the answer.
     """
     open_to_all: bool = connection.app.state.open
+    gate: Gate = connection.app.state.gate
+    address = connection.client.host if connection.client else ""
     secret = secret_of(connection)
     if secret is None:
         if open_to_all:
-            return Caller("local")
+            return _anyone(connection, gate, address)
         raise Unauthorized("an API key is needed", hint="Send it as `Authorization: Bearer reel_...`.")
-    gate: Gate = connection.app.state.gate
     try:
         key = workshop(connection).ledger.key(secret)
     except Unauthorized:
         if open_to_all:  # OpenAI's SDK always sends a key; where none is asked for, any will do
-            return Caller("local")
-        gate.guessed(connection.client.host if connection.client else "")
+            return _anyone(connection, gate, address)
+        gate.guessed(address)
         raise
     if "rate" not in connection.scope["state"]:  # a form is looked at twice
         connection.scope["state"]["rate"] = gate.pass_through(key.id, key.limits.get("requests"))
     if not key.may(scope):
         raise Forbidden(f"this key may not {scope}", hint="Use a key with that scope.", scope=scope)
     return Caller(key.owner, key, key.limits)
+
+
+def _anyone(connection: HTTPConnection, gate: Gate, address: str) -> Caller:
+    """Whoever calls a server that asks for no key; counted by where they call from."""
+    if "rate" not in connection.scope["state"]:
+        connection.scope["state"]["rate"] = gate.pass_unnamed(address)
+    return Caller("local")
 
 
 def _needs(scope: str) -> Callable[..., Any]:

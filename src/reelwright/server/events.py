@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Header, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from reelwright.errors import ReelwrightError
+from reelwright.errors import NotFound, ReelwrightError
 from reelwright.jobs.ledger import READ
 from reelwright.jobs.rows import Job
 from reelwright.server.auth import Caller, Reader, Shop, identify
@@ -31,13 +32,21 @@ ROUTER = APIRouter(prefix="/api", tags=["events"])
 
 _LOOK_S = 0.05
 _OVERLAP_S = 5.0
-"""Clocks of machines differ, and a transaction that began earlier may be seen later: so much is looked at again."""
+"""A transaction that began earlier may be seen later: so much is looked at again. The clock is the store's, all machines' one."""
+_FORGET_S = 86_400.0
+"""Who was away for longer is told how things stand instead of what happened."""
+_END = "end"
+"""The id of the event after which there is nothing to come back for."""
 _SEND_S = 30.0
 """A client that takes nothing for so long is let go."""
 _HEARTBEAT_S = 15.0
 _MOST = 1000
 """Jobs that one listener may name."""
 
+LastEvent = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", max_length=64, description="The id of the last event that came, to go on from there."),
+]
 Named = Annotated[list[str], Query(alias="job", max_length=_MOST, description="Only these jobs; all that you see if none.")]
 
 
@@ -52,6 +61,8 @@ class Mailbox:
     shown: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     ring: asyncio.Event = field(default_factory=asyncio.Event)
     dropped: int = 0
+    seen: float = 0.0
+    """The store's time up to which everything is in here, or was."""
 
     def wants(self, job: Job) -> bool:
         """Whether a job concerns the listener: it, or the film that it is part of."""
@@ -107,15 +118,18 @@ class Watcher:
             mailbox.ring.set()
 
     async def _watch(self) -> None:
-        since = self._shop.store.clock() - _OVERLAP_S
+        since = await run_in_threadpool(self._shop.store.clock) - _OVERLAP_S
         while self.mailboxes:
             wanted = any(mailbox.pictures for mailbox in self.mailboxes)
+            heard = set(self.mailboxes)  # those who came later may have missed some of it
             try:
-                now = self._shop.store.clock()
+                now = await run_in_threadpool(self._shop.store.clock)
                 for job, state, picture in await run_in_threadpool(self._changes, since, wanted):
                     for mailbox in list(self.mailboxes):
                         if mailbox.wants(job):
                             mailbox.put(state, picture)
+                for mailbox in self.mailboxes & heard:
+                    mailbox.seen = now
                 since = now - _OVERLAP_S
             except Exception as error:  # noqa: BLE001  one look that fails, as when a job is deleted meanwhile, ends no listening
                 LOG.warning("live events: %s", error)
@@ -219,37 +233,87 @@ async def _until_gone(socket: WebSocket, mailbox: Mailbox) -> None:
 
 
 @ROUTER.get("/events", operation_id="stream_events", response_class=StreamingResponse)
-async def stream(request: Request, shop: Shop, caller: Reader, job: Named = [], until: str = "") -> StreamingResponse:  # noqa: B006  FastAPI copies it
-    """The same as server-sent events; pictures are fetched from `/api/jobs/ID/preview` when `preview` grows."""
+async def stream(
+    request: Request,
+    shop: Shop,
+    caller: Reader,
+    job: Named = [],  # noqa: B006  FastAPI copies it
+    until: str = "",
+    last_event_id: LastEvent = None,
+) -> Response:
+    """The same as server-sent events; pictures are fetched from `/api/jobs/ID/preview` when `preview` grows.
+
+    Who comes back with the id of the last event gets what changed since, in place of a snapshot; what changed in the seconds
+    before may come twice. After `end` of `until=end` there is nothing more: 204, upon which browsers come back no longer.
+    """
     await run_in_threadpool(_snapshot, shop, caller, job)  # a job that is not there is said before the stream begins
-    mailbox = Mailbox(caller.sees, frozenset(job), False)
+    if last_event_id == _END and until == "end":
+        return Response(status_code=204)
+    listener = _Listener(shop, caller, job, until == "end", _time_of(last_event_id))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    told = _told(request, mailbox, lambda: _snapshot(shop, caller, job), job if until == "end" else [])
-    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(listener.told(request.app.state.watcher), media_type="text/event-stream", headers=headers)
 
 
-async def _told(
-    request: Request, mailbox: Mailbox, snapshot: Callable[[], list[dict[str, Any]]], named: list[str]
-) -> AsyncIterator[str]:
-    watcher: Watcher = request.app.state.watcher
-    watcher.listen(mailbox)
+def _time_of(event: str | None) -> float | None:
+    """The store's time that an event's id stands for; None if it is not one of ours."""
     try:
-        known = await run_in_threadpool(snapshot)
+        made = float(event or "")
+    except ValueError:
+        return None
+    return made if math.isfinite(made) else None
+
+
+@dataclass
+class _Listener:
+    """Someone who listens to server-sent events. `since`: the store's time up to which they know everything."""
+
+    shop: Workshop
+    caller: Caller
+    jobs: list[str]
+    until_end: bool
+    since: float | None
+
+    async def told(self, watcher: Watcher) -> AsyncIterator[str]:
+        """The text of the stream."""
+        mailbox = Mailbox(self.caller.sees, frozenset(self.jobs), False)
+        named = self.jobs if self.until_end else []
+        mailbox.seen = at = await run_in_threadpool(self.shop.store.clock)
+        watcher.listen(mailbox)  # before the snapshot, so that nothing falls between the two
+        try:
+            first, last = await run_in_threadpool(self._first, mailbox, at)
+            for text in first:
+                yield text
+            while not _all_ended(named, last) and not watcher.stopped:
+                try:
+                    await asyncio.wait_for(mailbox.ring.wait(), _HEARTBEAT_S)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                states, told_to = mailbox.take()[0], mailbox.seen
+                for number, state in enumerate(states, 1):
+                    last[state["id"]] = state["state"]
+                    # Who is cut off in the middle of these is told all of them again.
+                    yield _event("job", state, told_to if number == len(states) else at)
+                at = told_to
+            yield _event("end", {}, _END if _all_ended(named, last) else at)
+        finally:
+            watcher.leave(mailbox)
+
+    def _first(self, mailbox: Mailbox, at: float) -> tuple[list[str], dict[str, str]]:
+        """What is said first, and the states of jobs that this tells: what changed since, or how things stand."""
+        known = _snapshot(self.shop, self.caller, self.jobs)
         last = {state["id"]: state["state"] for state in known}
-        yield _event("snapshot", {"jobs": known})
-        while not _all_ended(named, last) and not watcher.stopped:
-            try:
-                await asyncio.wait_for(mailbox.ring.wait(), _HEARTBEAT_S)
-            except TimeoutError:
-                yield ": still here\n\n"
-                continue
-            for state in mailbox.take()[0]:
-                last[state["id"]] = state["state"]
-                yield _event("job", state)
-        yield _event("end", {})
-    finally:
-        watcher.leave(mailbox)
+        if self.since is not None and at - _FORGET_S < self.since:
+            changed = [job for job in self.shop.store.changed(self.since - _OVERLAP_S) if mailbox.wants(job)]
+            films = {job.parent for job in changed if job.parent} - {job.id for job in changed}
+            with suppress(NotFound):
+                changed += [film for film in map(self.shop.store.get, sorted(films)) if mailbox.wants(film)]
+            if len(changed) <= _MOST:
+                told = [shown(self.shop, job) for job in changed]
+                last |= {state["id"]: state["state"] for state in told}
+                return [_event("job", state, at if state is told[-1] else self.since) for state in told], last
+        return [_event("snapshot", {"jobs": known}, at)], last
 
 
-def _event(kind: str, content: dict[str, Any]) -> str:
-    return f"event: {kind}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
+def _event(kind: str, content: dict[str, Any], number: float | str) -> str:
+    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"

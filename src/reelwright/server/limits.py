@@ -1,4 +1,4 @@
-"""How often one may call: a key so many times a minute, and a stranger's guesses at keys few."""
+"""How often one may call: a key so many times a minute, an address where no key is asked for, and guesses at keys few."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from reelwright.settings import Settings
 
 _GUESSES = 30
 """Wrong keys from one address a minute."""
+_SHARED = 10
+"""Callers that share an address where no key is asked for: all programs and pages of the machine."""
 
 
 class Gate:
@@ -29,6 +31,10 @@ class Gate:
     def pass_through(self, key: str, most: int | None = None) -> dict[str, str]:
         """Count a call of a key; returns the headers that tell what is left. Raises RateLimited."""
         return self._count("calls", key, most or self._usual)
+
+    def pass_unnamed(self, address: str) -> dict[str, str]:
+        """Count a call without a key from an address, where none is asked for; as `pass_through`."""
+        return self._count("unnamed", address, self._usual * _SHARED)
 
     def guessed(self, address: str) -> None:
         """Count a wrong key from an address; raises RateLimited if there were many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reelwright.jobs.timings import Timings
 from reelwright.logs import facts
 from reelwright.server.auth import Admin
 from reelwright.server.problems import unforeseen
@@ -27,6 +29,7 @@ ROUTER = APIRouter(tags=["administration"])
 _ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10_800, 43_200)
 
 
 class Meters:
@@ -39,7 +42,26 @@ class Meters:
             "reelwright_http_seconds", "Seconds until a call was answered.", ("method", "route"), buckets=_SECONDS,
             registry=self.registry,
         )  # fmt: skip
+        self.waits = Histogram(
+            "reelwright_job_wait_seconds", "Seconds from when a job was queued, or queued again, to its start.", ("lane",),
+            buckets=_JOB_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.runs = Histogram(
+            "reelwright_job_run_seconds", "Seconds of an attempt at a job, and how it ended.", ("lane", "kind", "end"),
+            buckets=_JOB_SECONDS, registry=self.registry,
+        )  # fmt: skip
         self.registry.register(_State(workshop, watcher))
+        self._timings, self._lock = Timings(workshop.store), threading.Lock()
+
+    def text(self) -> bytes:
+        """Everything, with what happened to jobs since the last time."""
+        with self._lock:  # two that ask at once count nothing twice
+            waits, runs = self._timings.news()
+        for wait in waits:
+            self.waits.labels(wait.lane).observe(wait.seconds)
+        for run in runs:
+            self.runs.labels(run.lane, run.kind, run.end).observe(run.seconds)
+        return generate_latest(self.registry)
 
 
 class _State(Collector):
@@ -57,8 +79,7 @@ class _State(Collector):
         known = store.vitals()
         for name, text in (
             ("oldest_queued_seconds", "Seconds that the oldest queued job waits."), ("workers", "Workers that are at a job."),
-            ("bytes_stored", "Bytes of all assets."), ("waited_seconds", "Seconds from order to start, mean of the last hour."),
-            ("worked_seconds", "Seconds from start to end, mean of the last hour."),
+            ("bytes_stored", "Bytes of all assets."),
         ):  # fmt: skip
             yield GaugeMetricFamily(f"reelwright_{name}", text, value=known[name])
         yield GaugeMetricFamily("reelwright_listeners", "Listeners to live events.", value=len(self._watcher.mailboxes))
@@ -70,7 +91,7 @@ class _State(Collector):
 @ROUTER.get("/metrics", operation_id="metrics", response_class=Response)
 def metrics(request: Request, _: Admin) -> Response:
     """Counters for Prometheus."""
-    return Response(generate_latest(request.app.state.meters.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.meters.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 class Access:

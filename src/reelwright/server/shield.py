@@ -46,8 +46,22 @@ class Shield:
         if self._own_names_only and host not in _OWN:
             raise Forbidden("this server answers to its own machine's names only", hint="Call it as http://127.0.0.1.")
         origin = headers.get("origin")
-        if origin is not None and scope.get("method") not in ("GET", "HEAD") and urlsplit(origin).hostname != host:
+        if origin is not None and scope.get("method") not in ("GET", "HEAD") and not _same(origin, headers.get("host", "")):
             raise Forbidden("a page of another site may not do this", hint="Call the API from a program, or its own page.")
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page of this origin is this server's own: the same name and port, each scheme having its usual one.
+
+    The scheme itself is the page's: behind a proxy with TLS this server does not see it.
+    """
+    try:
+        page = urlsplit(origin)
+        called = urlsplit(f"{page.scheme}://{host}")
+        usual = {"http": 80, "https": 443}.get(page.scheme)
+        return bool(page.hostname) and (page.hostname, page.port or usual) == (called.hostname, called.port or usual)
+    except ValueError:  # no port is so large
+        return False
 
 
 def _most(scope: Scope, headers: Headers) -> int:

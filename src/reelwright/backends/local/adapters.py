@@ -66,7 +66,7 @@ def _loaded(pipe: Any, known: OrderedDict[str, str], lora: Lora, run: Run, setti
         options["weight_name"] = file
     try:
         pipe.load_lora_weights(repository, adapter_name=name, use_safetensors=True, **options)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  what three libraries raise for a file of another family differs
         raise _refused(pipe, lora, error) from None
     if name not in {each for names in pipe.get_list_adapters().values() for each in names}:
         raise _refused(pipe, lora, ValueError("none of its layers is in the model"))

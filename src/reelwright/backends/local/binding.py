@@ -63,7 +63,7 @@ def bind(shot: Shot, pipe: Any, fetch: Callable[[str], Path]) -> dict[str, Any]:
         return name is not None
 
     for meaning, value in (
-        ("prompt", shot.prompt),
+        ("prompt", _scheduled(shot)),
         ("negative", shot.negative or None),
         ("width", shot.width // enlarged(shot)),
         ("height", shot.height // enlarged(shot)),
@@ -85,6 +85,16 @@ def bind(shot: Shot, pipe: Any, fetch: Callable[[str], Path]) -> dict[str, Any]:
     if "clip_skip" in known:
         arguments["clip_skip"] = None  # any other value fails with transformers 5 (notes, trap 9)
     return arguments
+
+
+def _scheduled(shot: Shot) -> Any:
+    """The prompt; for a pipeline that takes prompts over time, those by the frame from which they hold (FreeNoise)."""
+    lines = shot.options.get("schedule", ())
+    if not lines or shot.card.settings.get("schedule") != "native":
+        return shot.prompt
+    from reelwright.backends.sections import schedule_of
+
+    return dict(schedule_of(shot.prompt, lines, shot.fps))
 
 
 def _through_guider(pipe: Any, meaning: str, value: Any) -> bool:
@@ -153,7 +163,8 @@ def _condition(given: ShotInput, shot: Shot, pipe: Any, fetch: Callable[[str], P
     index = "frame_index" if "frame_index" in fields else "index"
     name = ("video" if moving else "image") if "image" in fields else "frames"
     where = place(given, shot)
-    return cls(
+    make: Any = cls
+    return make(
         **{name: content, index: -1 if given.role is Role.LAST_FRAME and index == "index" else where, "strength": given.strength}
     )
 

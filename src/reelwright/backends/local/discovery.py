@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -66,11 +67,16 @@ def _alike(pipeline: str) -> Card | None:
 
 def _like(card: Card, cls: Any) -> dict[str, Any]:
     """What models of one class have in common, from the card of one of them."""
-    shared = ("dtype", "full", "call", "names", "denoiser", "extra_frames", "decode_frames", "drop")
+    shared = ("dtype", "full", "call", "names", "denoiser", "extra_frames", "decode_frames", "drop", "tiled")
     sizes = card.sizes
     return {
         "family": card.family,
-        "sizes": {"native": [list(each) for each in sizes.native], "step": sizes.step, "least": max(16, sizes.step), "most": sizes.most},
+        "sizes": {
+            "native": [list(each) for each in sizes.native],
+            "step": sizes.step,
+            "least": max(16, sizes.step),
+            "most": sizes.most,
+        },
         "frames": {"default": card.frames.default, "step": card.frames.step, "offset": card.frames.offset},
         "fps": {"default": card.fps.default, "least": card.fps.least, "most": card.fps.most},
         "audio": card.audio,
@@ -103,14 +109,17 @@ def _of_class(cls: Any, source: loading.Source) -> dict[str, Any]:
     known = binding.parameters(cls)
 
     def default(*names: str) -> Any:
-        return next((known[name].default for name in names if name in known and known[name].default not in (None, known[name].empty)), None)
+        values = (known[name].default for name in names if name in known)
+        return next((value for value in values if value not in (None, inspect.Parameter.empty)), None)
 
     spatial, temporal = _compression(source)
     frames = default(*binding.NAMES["frames"]) or 49
     return {
         "family": cls.__name__.removesuffix("Pipeline").lower(),
         "sizes": {
-            "native": [[default("width") or 512, default("height") or 512]], "step": max(8, spatial * 2), "least": max(16, spatial * 2),
+            "native": [[default("width") or 512, default("height") or 512]],
+            "step": max(8, spatial * 2),
+            "least": max(16, spatial * 2),
         },
         "frames": {"default": (frames - 1) // temporal * temporal + 1, "step": temporal, "offset": 1},
         "fps": {"default": float(default("frame_rate", "fps", "target_fps") or 16)},
@@ -122,14 +131,24 @@ def _of_class(cls: Any, source: loading.Source) -> dict[str, Any]:
 
 def _plain() -> dict[str, Any]:
     """For a file that says nothing of itself."""
-    return {"sizes": {"native": [[512, 512]], "step": 32}, "frames": {"default": 25, "step": 8, "offset": 1}, "fps": {"default": 16}}
+    return {
+        "sizes": {"native": [[512, 512]], "step": 32},
+        "frames": {"default": 25, "step": 8, "offset": 1},
+        "fps": {"default": 16},
+    }
 
 
 def _options(cls: Any) -> dict[str, Any]:
     known, made = binding.parameters(cls), {}
     if "num_inference_steps" in known:
         steps = known["num_inference_steps"].default
-        made["steps"] = {"title": "Steps", "type": "integer", "minimum": 1, "maximum": 200, "default": steps if isinstance(steps, int) else 30}
+        made["steps"] = {
+            "title": "Steps",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 200,
+            "default": steps if isinstance(steps, int) else 30,
+        }
     if "guidance_scale" in known:
         scale = known["guidance_scale"].default
         made["guidance"] = {
@@ -146,7 +165,7 @@ def _accepts(cls: Any) -> list[list[str]]:
         return [[], ["first_frame"], ["first_frame", "last_frame"], ["source"]]
     if "reference_images" in known and "mask" in known:  # VACE does it all
         return [[], ["first_frame"], ["source"], ["reference"], ["mask", "source"]]
-    found = [] if required or cls.__name__ == "StableVideoDiffusionPipeline" else [[]]
+    found: list[list[str]] = [] if required or cls.__name__ == "StableVideoDiffusionPipeline" else [[]]
     for name, roles in _ROLES.items():
         if name in known and (not required or name in required or name == "last_image"):
             still = name == "image" and ("VideoToVideo" in cls.__name__ or "conditioning_frames" in known)

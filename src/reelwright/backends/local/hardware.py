@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +18,8 @@ from reelwright.catalog.fit import GB, Machine
 from reelwright.errors import Unavailable
 
 _SUSTAINED = {
-    "H200": 400, "H100": 400, "B200": 800, "GH200": 400, "A100": 150, "L40": 110, "RTX 6000 Ada": 120, "L4": 40, "A10": 45, "T4": 25,
-    "V100": 50, "A6000": 60, "A5000": 45, "A4000": 30, "RTX 5090": 150, "RTX 5080": 80, "RTX 5070": 50, "RTX 5060": 35,
+    "H200": 400, "H100": 400, "B200": 800, "GH200": 400, "A100": 150, "L40": 110, "RTX 6000 Ada": 120, "L4": 40, "A10": 45,
+    "T4": 25, "V100": 50, "A6000": 60, "A5000": 45, "A4000": 30, "RTX 5090": 150, "RTX 5080": 80, "RTX 5070": 50, "RTX 5060": 35,
     "RTX 4090": 125, "RTX 4080": 70, "RTX 4070": 45, "RTX 4060": 25, "RTX 3090": 50, "RTX 3080": 42, "RTX 3070": 28,
     "RTX 3060": 18, "RTX 2080": 30, "RTX 2070": 22, "RTX 2060": 18, "MI300": 350, "MI250": 120, "7900 XTX": 50, "9070": 60,
 }  # fmt: skip
@@ -76,6 +77,55 @@ def _known(device: str) -> Machine:
     if device == "mps":
         return Machine("mps", "Apple GPU", tflops=8)
     return Machine("cpu", f"CPU, {cores} cores", tflops=0.035 * cores)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A graphics card as its driver names it; `memory` and `free` in GB."""
+
+    name: str
+    memory: float
+    free: float
+    driver: str
+
+
+@cache
+def nvidia() -> tuple[Card, ...]:
+    """NVIDIA's cards by `nvidia-smi`, which needs no torch; empty without it. Looked up once a process."""
+    import shutil
+    import subprocess
+
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    query = [tool, "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603  a fixed command
+        rows = [[part.strip() for part in line.split(",")] for line in answer.strip().splitlines()]
+        return tuple(
+            Card(name, float(total) * 2**20 / GB, float(free) * 2**20 / GB, driver) for name, total, free, driver in rows
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+
+
+def glance(wanted: str | None = None) -> Machine:
+    """The machine as far as it can be told without torch: for lists, estimates and advice. `wanted` as in `best`."""
+    total, free = _ram()
+    cards = nvidia() if wanted is None or wanted.startswith("cuda") else ()
+    if cards:
+        card = cards[int(wanted.partition(":")[2] or 0) if wanted else 0]
+        return Machine("cuda", card.name, card.memory, card.free, total, free, sustained(card.name))
+    if wanted in (None, "mps") and platform.system() == "Darwin" and platform.machine() == "arm64":
+        return Machine("mps", "Apple GPU", 0.0, 0.0, total, free, 8.0)
+    if Path("/sys/module/amdgpu").exists() and wanted in (None, "cuda"):
+        found = sorted(Path("/sys/class/drm").glob("card*/device/mem_info_vram_total"))
+        if found:
+            memory_gb = int(found[0].read_text()) / GB
+            used = int(found[0].with_name("mem_info_vram_used").read_text()) / GB
+            return Machine("rocm", "AMD GPU", memory_gb, memory_gb - used, total, free, 40.0, fp8=True)
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    return Machine("cpu", f"CPU, {cores} cores", 0.0, 0.0, total, free, 0.035 * cores)
 
 
 def sustained(name: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from reelwright.backends.local.binding import parameters
 from reelwright.backends.local.previews import Painter
@@ -39,7 +39,7 @@ class Watch:
                 (("transformer", "transformer_2", "unet"), self._thinking),
             )
             for name in names
-            if hasattr(module := getattr(self._pipe, name, None), "register_forward_pre_hook")
+            if (module := getattr(self._pipe, name, None)) is not None and hasattr(module, "register_forward_pre_hook")
         ]
         decoder = getattr(getattr(self._pipe, "vae", None), "decoder", None)
         if decoder is not None:
@@ -132,7 +132,7 @@ class _Bar:
     def __init__(self, watch: Watch, iterable: Any) -> None:
         self._watch, self._iterable = watch, iterable
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -140,7 +140,7 @@ def convert(path: Path) -> Path:
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a pickle file makes of being refused
         raise WeightsInvalid(
             f"{path.name} holds more than tensors and is not opened: {str(error).splitlines()[0][:200]}", file=path.name
         ) from None

@@ -1,0 +1,103 @@
+"""What will happen, said before it does: the plan, the memory and the time of a shot on this machine, without loading torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reelwright.backends.local import hardware, weights
+from reelwright.backends.local.experience import Experience
+from reelwright.backends.local.loading import Source
+from reelwright.catalog import Card, Shot, fit
+from reelwright.catalog.fit import LADDER, Machine, Need, Plan, Verdict
+from reelwright.errors import ReelwrightError
+from reelwright.settings import Settings
+
+LOSSY = (Plan("model", precision="fp8"), Plan("group", tiled=True, precision="fp8"))
+"""Plans that a person has to allow (`REELWRIGHT_LOSSY`), or to ask for (the option `precision`)."""
+
+
+def ladder(options: Mapping[str, Any], machine: Machine, *, lossy: bool = False) -> tuple[Plan, ...]:
+    """The plans for a shot with these options, in the order in which they are preferred."""
+    precision = options.get("precision", "native")
+    plans = (*LADDER, *LOSSY) if lossy and precision == "native" else LADDER
+    if precision != "native":
+        plans = tuple(replace(plan, precision=precision) for plan in plans)
+    if "tiling" in options:
+        plans = tuple(dict.fromkeys(replace(plan, tiled=bool(options["tiling"])) for plan in plans))
+    wanted = options.get("memory", "auto")
+    if wanted != "auto":
+        offload = "none" if wanted == "resident" else wanted
+        plans = tuple(plan for plan in plans if plan.offload == offload)
+    return tuple(plan for plan in plans if plan.precision != "fp8" or precision == "fp8" or machine.fp8 or machine.kind == "cpu")
+
+
+def billions(source: Source) -> dict[str, float] | None:
+    """Billions of parameters of each component, from the files' headers; None if they are not on this machine."""
+    if source.folder is None or source.modular:
+        return None
+    return {name: each.parameters / 1e9 for name, each in weights.measured(source.folder).items()} or None
+
+
+def verdict(card: Card, size: tuple[int, int], frames: int, options: Mapping[str, Any], known: Settings) -> Verdict:
+    """What this machine can do with so many frames of this size; weights as in the files, if they are here."""
+    machine = hardware.glance(known.device)
+    return fit.choose(
+        card,
+        fit.work_of(card, *size, frames, options),
+        machine,
+        _on_disk(card),
+        Experience(known.cache_folder).of(card.id, machine.name),
+        ladder(options, machine, lossy=known.lossy),
+    )
+
+
+def of_shot(shot: Shot, known: Settings) -> Need:
+    """What a shot needs: with the best plan that fits, or the nearest one."""
+    found = verdict(shot.card, (shot.width, shot.height), shot.frames, shot.options, known)
+    return found.best or found.closest
+
+
+def _on_disk(card: Card) -> dict[str, float] | None:
+    folder = Path(card.source).expanduser()
+    try:
+        return billions(Source(card.source, folder, {})) if folder.exists() else None
+    except ReelwrightError:
+        return None  # damaged files are told when they are used
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a model stands on this machine at its native size: "resident", "offload", "no", "other" (it is not run here at
+    all) or "none" (it needs nothing), with what it needs."""
+
+    card: Card
+    state: str
+    need: Need | None
+    why: str
+
+
+def standings(cards: Mapping[str, Card], known: Settings, *, whole: bool = True) -> Iterator[Standing]:
+    """How each model stands; `whole` counts memory that other programs hold as free."""
+    machine = hardware.glance(known.device)
+    if whole:
+        machine = replace(machine, free_vram_gb=machine.vram_gb, free_ram_gb=machine.ram_gb)
+    for card in cards.values():
+        if card.backend == "keyframes":
+            inner = cards.get(str(card.settings.get("picture")))
+            yield replace(_standing(inner, machine, known), card=card) if inner else Standing(card, "other", None, "")
+        elif card.backend != "diffusers":
+            yield Standing(card, "none" if card.instant else "other", None, "")
+        else:
+            yield _standing(card, machine, known)
+
+
+def _standing(card: Card, machine: Machine, known: Settings) -> Standing:
+    work = fit.work_of(card, *card.sizes.native[0], card.frames.default, {})
+    corrections = Experience(known.cache_folder).of(card.id, machine.name)
+    found = fit.choose(card, work, machine, None, corrections, ladder({}, machine, lossy=known.lossy))
+    if found.best is None:
+        return Standing(card, "no", found.closest, found.why)
+    return Standing(card, "resident" if found.best.plan.offload == "none" else "offload", found.best, found.why)
