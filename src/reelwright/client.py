@@ -316,6 +316,20 @@ class Client:
         found: dict[str, Any] = self._wire.get(_at("/api/models", model))
         return found
 
+    def loaded(self) -> list[dict[str, Any]]:
+        """The models in the memory of the server's workers."""
+        found: list[dict[str, Any]] = self._wire.get("/api/models/loaded")["loaded"]
+        return found
+
+    def load(self, model: str) -> JobStatus:
+        """Have a worker bring a model into memory; for administrators."""
+        return JobStatus.of(self._wire.post("/api/models/load", {"model": model}))
+
+    def unload(self, model: str | None = None) -> list[str]:
+        """Have workers let go of a model, or of all; the ids of those that are held."""
+        found: list[str] = self._wire.post("/api/models/unload", {"model": model})["unloading"]
+        return found
+
     def default_model(self, task: str) -> str:
         """The model that the server takes for a task if none is named."""
         return str(self._wire.get("/api/models/defaults")[task])

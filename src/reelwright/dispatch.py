@@ -8,9 +8,11 @@ from typing import Any
 
 from celery import shared_task
 
+from reelwright.backends.local.residency import RESIDENTS
 from reelwright.errors import RequestError
 from reelwright.jobs.messages import WAKE, celery_app
 from reelwright.jobs.place import worker_name
+from reelwright.jobs.residents import Keeper
 from reelwright.jobs.worker import Worker
 from reelwright.settings import current
 from reelwright.workshop import Workshop
@@ -22,8 +24,9 @@ _LOOKS_S = (0.0, 0.05, 0.2)
 @cache
 def _worker() -> tuple[Workshop, Worker]:
     """This process's worker; it keeps its models warm over many messages."""
-    shop = Workshop(current(), migrate=False)
-    return shop, Worker(shop.store, worker_name("celery"), ("cpu",), shop.perform, find=shop.find, preview=shop.preview)
+    shop, name = Workshop(current(), migrate=False), worker_name("celery")
+    Keeper(shop.store, name).start()
+    return shop, Worker(shop.store, name, ("cpu",), shop.perform, find=shop.find, preview=shop.preview, warm=RESIDENTS.models)
 
 
 # Shared, for a spawned child of the pool has a copy of the application with no tasks of its own.

@@ -31,18 +31,25 @@ def with_assets(board: Storyboard, folder: Path, keep: Callable[[Path], str]) ->
         own_image = scene.image is not None and board.source_of(index) is None
         names = ("clip", "narration", "image") if own_image else ("clip", "narration")
         changed: dict[str, Any] = {name: asset(getattr(scene, name)) for name in names if getattr(scene, name) is not None}
+        changed["inputs"] = tuple(replace(given, ref=asset(given.ref)) for given in scene.inputs)
         scenes.append(replace(scene, **changed))
     track = board.sound
     if isinstance(track, SoundTrack) and track.file is not None:
         track = replace(track, file=asset(track.file))
     subtitles = None if board.subtitles is None else asset(board.subtitles)
-    return replace(board, scenes=tuple(scenes), sound=track, subtitles=subtitles)
+    references = tuple(asset(ref) for ref in board.references)
+    return replace(board, scenes=tuple(scenes), sound=track, subtitles=subtitles, references=references)
 
 
 def hold_references(board: Storyboard) -> None:
     """Raise BadStoryboard if a storyboard from outside names files of this machine: it may name assets only."""
     problems = [f"{where}: {ref[:200]!r} is not an asset" for where, ref in _references(board) if not ref.startswith("asset_")]
     fonts = [style.font for style in _styles(board) if style is not None and style.font is not None]
+    problems += [
+        f"the LoRA {lora.ref[:200]!r} is not installed on this server"
+        for lora in (*board.loras, *(each for scene in board.scenes for each in scene.loras))
+        if not lora.installed
+    ]
     problems += [f"the font {font[:200]!r} is a file" for font in fonts if "/" in font or "\\" in font or "." in font]
     if problems:
         raise BadStoryboard(problems[0], hint="Upload the file and name the asset.", problems=problems)
@@ -53,10 +60,10 @@ def _references(board: Storyboard) -> Iterator[tuple[str, str]]:
         where = f"scene {board.name(index)}"
         if scene.image is not None and board.source_of(index) is None:
             yield where, scene.image
-        for ref in (scene.clip, scene.narration):
+        for ref in (scene.clip, scene.narration, *(given.ref for given in scene.inputs)):
             if ref is not None:
                 yield where, ref
-    for ref in (getattr(board.sound, "file", None), board.subtitles):
+    for ref in (getattr(board.sound, "file", None), board.subtitles, *board.references):
         if ref is not None:
             yield "the film", ref
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Interval, MaxLen, MinLen
 
 from reelwright.errors import RequestError
+from reelwright.settings import config_folder
 from reelwright.types import Role, hold
 
 
@@ -51,7 +54,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA and its weight, -4..4."""
+    """A LoRA and its weight, -4..4.
+
+    `ref`: a .safetensors file, a hub id (OWNER/NAME, or OWNER/NAME:FILE), or the name of a file in the folder `loras` of the
+    configuration folder.
+    """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
 
@@ -60,6 +67,20 @@ class Lora:
 
     def __post_init__(self) -> None:
         hold(self)
+
+    @property
+    def file(self) -> str | None:
+        """The file that it is, as a reference; None for a hub id."""
+        if re.fullmatch(r"[\w.-]+", self.ref):
+            own = config_folder() / "loras" / f"{self.ref.removesuffix('.safetensors')}.safetensors"
+            if own.is_file():
+                return str(own)
+        return self.ref if self.ref.endswith((".safetensors", ".bin", ".pt", ".pth", ".ckpt")) and ":" not in self.ref else None
+
+    @property
+    def installed(self) -> bool:
+        """Whether it lies in the folder of LoRAs: the only ones that a server's clients may name."""
+        return self.file is not None and Path(self.file).parent == config_folder() / "loras"
 
 
 @dataclass(frozen=True)

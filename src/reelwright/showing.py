@@ -9,7 +9,7 @@ from typing import Any
 from reelwright.jobs.ledger import Key, Ledger
 from reelwright.jobs.rows import Job
 from reelwright.jobs.store import Store
-from reelwright.workshop import FILM
+from reelwright.workbench import FILM
 
 
 def at(time: float | None) -> str | None:

@@ -19,7 +19,7 @@ from reelwright.media.bed import MOODS
 from reelwright.media.decode import keep_rate
 from reelwright.media.letters import LetterStyle
 from reelwright.media.moves import Camera
-from reelwright.request import PRESETS
+from reelwright.request import PRESETS, Input, Lora
 from reelwright.types import hold
 
 VERSION = 1
@@ -75,6 +75,7 @@ class Scene:
     transitions included; a clip's own length by default, else 3. `start`: where in the clip it begins. `camera`,
     `effect`: names, or a camera with strength and easing. `transition`: into the next scene; the film's by default.
     `title`, `caption`: text over it. `narration`: a sound file heard from its start. `mute`: leave out the clip's sound.
+    `inputs`: what else the model works from, such as a `last_frame`, a `control` or a `reference`. `loras`: on top of the film's.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
@@ -96,6 +97,8 @@ class Scene:
     caption: Annotated[str, MaxLen(2000)] | None = None
     narration: Annotated[str, MinLen(1), MaxLen(4096)] | None = None
     mute: bool = False
+    inputs: Annotated[tuple[Input, ...], MaxLen(32)] = ()
+    loras: Annotated[tuple[Lora, ...], MaxLen(8)] = ()
 
     def __post_init__(self) -> None:
         hold(self)
@@ -163,6 +166,8 @@ class Storyboard:
 
     `quality`: draft, standard, high or premium, which set size, rate and bitrate; `size` ("1280x720") and `fps` override
     it. `model`, `seed`, `transition`, `negative`: for every scene that has none of its own. `sound`: under the film.
+    `references`: pictures of who or what is to look the same in every scene, for models that take them; `loras`: for every
+    scene whose model takes them.
     `letters`, `titles`: style of captions and of titles. `subtitles`: an SRT or WebVTT file burned in over the film.
     """
 
@@ -184,6 +189,8 @@ class Storyboard:
         default_factory=lambda: LetterStyle(size=0.1, weight="bold", position="center", outline=0.0, shadow=0.8, max_lines=3)
     )
     subtitles: Annotated[str, MinLen(1), MaxLen(4096)] | None = None
+    references: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(4096)], ...], MaxLen(16)] = ()
+    loras: Annotated[tuple[Lora, ...], MaxLen(8)] = ()
 
     def __post_init__(self) -> None:
         hold(self)

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from reelwright.backends.local.residency import RESIDENTS
 from reelwright.cleaning import Policy, sweep
 from reelwright.errors import ReelwrightError, Unavailable
 from reelwright.jobs.place import is_dead, pid_of, worker_name
+from reelwright.jobs.residents import Keeper
 from reelwright.jobs.rows import RUNNING
 from reelwright.jobs.worker import Worker
 from reelwright.settings import Settings
@@ -72,7 +74,10 @@ def _work(settings: Settings, post: Post, alive: Connection) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(post.gpu)
     shop = Workshop(settings, migrate=False)
     shop.logged()
-    worker = Worker(shop.store, worker_name(post.label), post.lanes, shop.perform, find=shop.find, preview=shop.preview)
+    name = worker_name(post.label)
+    worker = Worker(shop.store, name, post.lanes, shop.perform, find=shop.find, preview=shop.preview, warm=RESIDENTS.models)
+    keeper = Keeper(shop.store, name)
+    keeper.start()
     signal.signal(signal.SIGTERM, lambda *_: worker.stopping.set())
 
     def heed_supervisor() -> None:
@@ -85,6 +90,8 @@ def _work(settings: Settings, post: Post, alive: Connection) -> None:
 
     threading.Thread(target=heed_supervisor, daemon=True).start()
     worker.work()
+    keeper.stopping.set()
+    keeper.join()
     shop.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reelwright.catalog import Card, card_from, resolve
+from reelwright.catalog.card import shared_options
 from reelwright.catalog.shot import checked
 from reelwright.request import GenerationRequest, Input
 
@@ -27,6 +28,7 @@ TASKS = {
 }  # fmt: skip
 SETTINGS = {
     "pipeline", "dtype", "full", "call", "names", "scheduler", "components", "drop", "weights", "latent", "denoiser",
+    "decode_frames",
 }  # fmt: skip
 SOURCED = ("vram_gb", "licence", "commercial", "sizes", "frames", "params_b", "quality", "speed")
 NAMED = {
@@ -127,10 +129,12 @@ def test_defaults_lie_on_their_own_grid(card: Card) -> None:
 def test_the_defaults_of_options_pass_their_own_schema(card: Card) -> None:
     for name, schema in card.options.items():
         assert schema["title"]
-        checked(name, schema["default"], schema)
+        if "default" in schema:
+            checked(name, schema["default"], schema)
     if card.backend != "placeholder":
         assert all(schema["description"] for schema in card.options.values())
         assert card.options["steps"]["type"] == "integer"
+        assert {"steps", "guidance"} <= {name for name, schema in card.options.items() if "default" in schema}
 
 
 @each(CARDS)
@@ -156,7 +160,8 @@ def test_the_settings_are_those_that_the_backend_knows(card: Card) -> None:
     assert {"pipeline", "weights", "latent"} <= set(card.settings)
     assert card.settings["dtype"] in ("bfloat16", "float16")
     assert set(card.settings["latent"]) == {"spatial", "temporal", "patch", "patch_t"}
-    assert set(card.settings["denoiser"]) == {"width", "layers", "passes"}
+    assert {"width", "passes"} <= set(card.settings["denoiser"]) <= {"width", "passes", "layers"}
+    assert ("layers" in card.settings["denoiser"]) == ("transformer" in card.settings["weights"])  # a UNet's vary in width
     assert card.sizes.step % (card.settings["latent"]["spatial"] * card.settings["latent"]["patch"]) == 0
     assert all({"class", "source"} <= set(part) for part in card.settings.get("components", {}).values())
     if isinstance(card.settings["pipeline"], dict):
@@ -185,6 +190,7 @@ def test_diffusers_has_the_classes_and_their_parameters(diffusers: Any, card: Ca
     """M3: options, roles and arguments that a card names reach the pipeline."""
     settings = card.settings
     names = settings.get("names", {})
+    own = {name: schema for name, schema in card.options.items() if name not in shared_options(card.backend)}
     taken: dict[str, set[str]] = {}
     for roles, name in pipelines(card).items():
         cls = getattr(diffusers, name)
@@ -196,11 +202,14 @@ def test_diffusers_has_the_classes_and_their_parameters(diffusers: Any, card: Ca
         made = set(inspect.signature(cls.__init__).parameters)
         assert set(settings.get("components", {})) | set(settings.get("drop", ())) <= made
         assert set(settings["weights"]) <= made
+        if "guider" in made:
+            taken[roles].add("guidance")  # set on that component
         assert card.previews == ("callback_on_step_end" in taken[roles])
         assert not card.loras or hasattr(cls, "load_lora_weights")
-    for option in card.options:
-        wanted = {names.get(option, option), *MEANT.get(option, ())}
-        assert any(wanted & parameters for parameters in taken.values()), f"no pipeline of {card.id} takes {option}"
+    for option, schema in own.items():  # one with a default is always set, so that every pipeline must take it
+        wanted = {names[option]} if option in names else {option, *MEANT.get(option, ())}
+        takers = [bool(wanted & parameters) for parameters in taken.values()]
+        assert all(takers) if "default" in schema else any(takers), f"{card.id} has a pipeline without {option}"
     for part in (settings.get("scheduler"), *settings.get("components", {}).values()):
         assert part is None or hasattr(diffusers, part["class"]) or part["class"].startswith("Siglip")
     if "scheduler" in settings:

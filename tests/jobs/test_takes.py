@@ -248,12 +248,20 @@ def test_a_clip_is_named_by_its_content(tmp_path: Path) -> None:
 
 def test_what_a_model_makes_otherwise_is_brought_to_the_film(counting: Count, tmp_path: Path) -> None:
     """S5: a model with its own sizes, rate and frame count."""
-    made = studio(tmp_path).render(board(Scene("one", seconds=5, model="stiff")), tmp_path / "a.mp4")
-    assert made.spec.frames == 120
+    made = studio(tmp_path).render(board(Scene("one", seconds=3.25, model="stiff")), tmp_path / "a.mp4")
+    assert made.spec.frames == 78
     assert any("8 frames a second, not 24" in note for note in made.notes)
     frames = frames_of(made.path)
-    assert len(frames) == 120
+    assert len(frames) == 78
     assert mean(frames[-1]) == pytest.approx(40 + sum(b"one") % 100 + 24, abs=2), "it holds its last picture"
+
+
+def test_a_scene_longer_than_its_model_makes_goes_on_in_sections(counting: Count, tmp_path: Path) -> None:
+    """S9: the second section starts from a picture of the first, and a note says so."""
+    made = studio(tmp_path).render(board(Scene("one", seconds=5, model="stiff")), tmp_path / "a.mp4")
+    assert made.spec.frames == 120
+    assert any("2 sections" in note for note in made.notes)
+    assert len(counting.made) == 2
 
 
 def broken(folder: Path, kind: str) -> Path:

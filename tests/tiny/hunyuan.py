@@ -141,7 +141,16 @@ VARIANTS: dict[str, Variant] = {
     "hunyuan_t2v": variant("HunyuanVideoPipeline", build_text),
     "hunyuan_i2v": variant("HunyuanVideoImageToVideoPipeline", build_concat, "first_frame", given=5),
     "hunyuan_i2v_replace": variant("HunyuanVideoImageToVideoPipeline", build_replace, "first_frame"),
-    # sections of three latent frames: the shortest film is of one section and the picture, 13 frames
-    "framepack": variant("HunyuanVideoFramepackPipeline", build_framepack, "first_frame", given=13, latent_window_size=3),
+    # It makes whole sections: nine frames asked for, twelve made and the picture. The real window is nine latent frames.
+    "framepack": Variant(
+        build_framepack,
+        "HunyuanVideoFramepackPipeline",
+        ("first_frame",),
+        given=13,
+        step=9,
+        offset=0,
+        call={"latent_window_size": 3},
+        loras=True,
+    ),
     "hunyuan_skyreels_i2v": variant("HunyuanSkyreelsImageToVideoPipeline", build_skyreels, "first_frame"),
 }

@@ -276,7 +276,7 @@ def build_cosmos() -> Any:
         made = CosmosTransformer3DModel(
             num_attention_heads=HEADS,
             attention_head_dim=16,
-            num_layers=3,
+            num_layers=2,
             mlp_ratio=2.0,
             text_embed_dim=TEXT,
             adaln_lora_dim=4,
@@ -299,7 +299,8 @@ def build_cosmos() -> Any:
 
 
 VARIANTS: dict[str, Variant] = {
-    "latte": Variant(build_latte, "LattePipeline", (), (64, 64), frames=4, given=4, step=1, size_step=8),
+    # Its positions along time are a table that is added whole: frames are as many as in it (or one): no step.
+    "latte": Variant(build_latte, "LattePipeline", (), (64, 64), frames=4, given=4, step=0, offset=4, size_step=8),
     "allegro": Variant(build_allegro, "AllegroPipeline", (), (128, 128), 24, 24, step=16, offset=24, size_step=8),
     # without one it fails: it expects a list of them
     "easyanimate": Variant(build_easyanimate, "EasyAnimatePipeline", call={"negative_prompt": ""}),

@@ -49,7 +49,7 @@ def loaded(variant: Variant, folder: Path) -> Any:
     own = getattr(diffusers, variant.pipeline)
     # Some classes know these parts as required, and do not take a folder's word that there is none.
     absent = {"safety_checker": None, "feature_extractor": None}
-    unchecked = absent if "safety_checker" in inspect.signature(own).parameters else {}
+    unchecked = absent if absent.keys() <= inspect.signature(own).parameters.keys() else {}
     pipe = own.from_pretrained(folder, **unchecked)
     pipe.set_progress_bar_config(disable=True)
     if variant.pipeline == "AllegroPipeline":

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from reelwright import settings
@@ -17,11 +18,11 @@ from reelwright.backends.local import adapters, binding, loading, outputs, plans
 from reelwright.backends.local.experience import Experience
 from reelwright.backends.local.residency import RESIDENTS, Key, Loaded
 from reelwright.backends.local.watching import Watch
-from reelwright.catalog import Card, Shot, fit
+from reelwright.catalog import Card, Shot, ShotInput, fit
 from reelwright.catalog.fit import Machine, Need, Plan, Verdict, Work
 from reelwright.errors import BackendError, OutOfMemory, ReelwrightError, Unsupported
 from reelwright.run import Run
-from reelwright.types import Video, VideoSpec
+from reelwright.types import Role, Video, VideoSpec
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,23 @@ class Diffusers:
             model=shot.card.id,
             tried=[need.plan.name for need in needs],
         )
+
+    def warm(self, card: Card, run: Run) -> None:
+        """Bring a model into memory for shots of its native size. Raises as `generate` does."""
+        loading.libraries()
+        from reelwright.backends.local import hardware
+
+        roles = next(iter(sorted(card.accepts, key=len)), frozenset[Role]())
+        inputs = tuple(ShotInput(role, "", "") for role in sorted(roles))
+        shot = Shot(card, "", "", *card.sizes.native[0], Fraction(str(card.fps.default)), card.frames.default, 0, inputs)
+        source = loading.locate(card.source, self._settings, card.revision)
+        device = hardware.best(self._settings.device)
+        work = fit.work_of(card, shot.width, shot.height, shot.frames, {})
+        job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
+        run.step(0, 1, "load")
+        need = self._admitted(job)[0]
+        with RESIDENTS.use(job.key(need.plan), lambda: self._loaded(job, need), lambda: run.step(0, 1, "wait for the model")):
+            run.step(1, 1, "load")
 
     def _failed(self, job: _Job, plan: Plan, following: Plan | None) -> None:
         RESIDENTS.unload(key=job.key(plan))
@@ -207,7 +225,9 @@ class Diffusers:
         arguments = _modular_arguments(shot) if job.source.modular else binding.bind(shot, pipe, run.fetch)
         arguments["generator"] = torch.Generator("cpu").manual_seed(shot.seed)
         watch = Watch(pipe, run, job.work.steps, self._painter(held, shot, run))
-        with watch.on() as callbacks, adapters.remembered_texts(held), torch.no_grad():
+        devices = [torch.device(job.device)] if job.device.startswith("cuda") else []
+        with watch.on() as callbacks, adapters.remembered_texts(held), torch.no_grad(), torch.random.fork_rng(devices):
+            torch.manual_seed(shot.seed)  # some encode their inputs past the generator (AnimateDiff with SparseCtrl)
             output = pipe(**arguments, **callbacks)
             watch.ended()
         return output

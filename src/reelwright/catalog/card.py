@@ -24,7 +24,7 @@ Status = Literal["current", "legacy", "retired"]
 class SizeRule:
     """Which pictures a model makes: multiples of `step` px, `least`..`most` a side, `most_pixels` in all.
 
-    `native`: the sizes it was trained for, best first; the first is the default.
+    `native`: the sizes it was trained for, best first; the first is the default. `only`: it makes no others.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
@@ -34,6 +34,7 @@ class SizeRule:
     least: Annotated[int, at.Ge(16)] = 64
     most: Annotated[int, at.Le(8192)] = 4096
     most_pixels: Annotated[int, at.Gt(0)] | None = None
+    only: bool = False
 
     def __post_init__(self) -> None:
         hold(self)
@@ -42,6 +43,8 @@ class SizeRule:
 
     def nearest(self, width: int, height: int) -> tuple[int, int]:
         """The size that the model can make nearest to this one."""
+        if self.only:
+            return min(self.native, key=lambda size: (abs(size[0] * height - size[1] * width) / height, abs(size[0] - width)))
         scale = 1.0
         if self.most_pixels is not None and width * height > self.most_pixels:
             scale = (self.most_pixels / (width * height)) ** 0.5
@@ -195,8 +198,11 @@ def find(name: str) -> Card:
     if name in known:
         return known[name]
     for card in known.values():
-        if name in card.also or name == card.source:
+        if name in card.also:
             return card
+    # Of several models of one repository, the plainest: another one needs parts from elsewhere, or leaves some out.
+    if found := [card for card in known.values() if name == card.source]:
+        return min(found, key=lambda card: ("components" in card.settings or "drop" in card.settings, len(card.id), card.id))
     import difflib
 
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)

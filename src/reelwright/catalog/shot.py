@@ -45,6 +45,8 @@ class Shot:
     inputs: tuple[ShotInput, ...] = ()
     loras: tuple[Lora, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    lora_digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the LoRAs that are files."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,7 +67,7 @@ class Shot:
             "frames": self.frames,
             "seed": self.seed,
             "inputs": [[given.role.value, given.digest, given.strength, given.at] for given in self.inputs],
-            "loras": [[lora.ref, lora.weight] for lora in self.loras],
+            "loras": [[self.lora_digests.get(lora.ref, lora.ref), lora.weight] for lora in self.loras],
             "options": {name: value for name, value in self.options.items() if not self.card.options.get(name, {}).get("x-how")},
         }
 
@@ -116,7 +118,8 @@ def resolve(request: GenerationRequest, card: Card, read: Callable[[str], str]) 
     if seed is None:  # the same words give the same picture, so that a film can be made again without a seed
         seed = int.from_bytes(hashlib.sha256(f"{request.prompt}\0{card.id}".encode()).digest()[:4], "big")
     inputs = tuple(ShotInput(given.role, given.ref, read(given.ref), given.strength, given.at) for given in request.inputs)
-    shot = Shot(card, prompt, request.negative, width, height, fps, frames, seed, inputs, request.loras, options)
+    digests = {lora.ref: read(lora.file) for lora in request.loras if lora.file is not None}
+    shot = Shot(card, prompt, request.negative, width, height, fps, frames, seed, inputs, request.loras, options, digests)
     return shot, tuple(notes)
 
 

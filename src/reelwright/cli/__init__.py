@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from reelwright.cli import desk, edit, look, make, report, serve
+from reelwright.cli import desk, edit, look, make, models, report, serve
 
 app = typer.Typer(
     name="reel",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for group in (make, edit, look, serve):
     group.add_to(app)
+app.add_typer(models.app, name="models")
 
 
 def _version(wanted: bool) -> None:

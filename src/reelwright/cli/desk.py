@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reelwright.catalog import Card
     from reelwright.client import Client, JobStatus
     from reelwright.jobs.rows import Job
     from reelwright.storyboard import Storyboard
@@ -34,6 +35,22 @@ def maker() -> ModuleType | Client:
     from reelwright import films
 
     return client() or films
+
+
+def any_card(model: str) -> Card:
+    """The card of a model's id, or one made on the fly for a folder, a file or a hub id. Raises UnknownModel."""
+    from reelwright.catalog import find
+    from reelwright.errors import UnknownModel
+
+    try:
+        return find(model)
+    except UnknownModel:
+        if "/" not in model and not Path(model).exists():
+            raise
+    from reelwright.backends.local.discovery import card_of
+    from reelwright.settings import current
+
+    return card_of(model, current())
 
 
 def desk() -> Here | Client:
@@ -131,6 +148,22 @@ class Here:
         with whole(Path(output)) as part:
             shutil.copyfile(self.shop.file(self.shop.ledger.asset(made)), part)
         return Path(output)
+
+    def loaded(self) -> list[dict[str, Any]]:
+        """As Client.loaded."""
+        from reelwright.jobs.residents import Residents
+
+        return Residents(self.shop.store).known()
+
+    def load(self, model: str) -> JobStatus:
+        """As Client.load."""
+        return self._status(self.shop.load(model))
+
+    def unload(self, model: str | None = None) -> list[str]:
+        """As Client.unload."""
+        from reelwright.jobs.residents import Residents
+
+        return Residents(self.shop.store).wish_gone(model)
 
     def keys(self) -> list[dict[str, Any]]:
         """As Client.keys."""

@@ -12,54 +12,8 @@ from reelwright.cli import desk, report
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (models, moves, effects, transitions, probe, doctor, clean, schema):
+    for command in (moves, effects, transitions, probe, doctor, clean, schema):
         app.command()(command)
-
-
-def models(
-    show: Annotated[str | None, typer.Argument(help="A model's id, to show all of its card; or `show`.")] = None,
-    name: Annotated[str | None, typer.Argument(hidden=True)] = None,
-    task: Annotated[str | None, typer.Option(help="Only models for this: text-to-video, image-to-video ...")] = None,
-) -> None:
-    """List the models, or show one."""
-    from reelwright.catalog import cards, find
-
-    wanted = name if show == "show" else show
-    if wanted is not None:
-        _show(find(wanted))
-        return
-    rows = [
-        (
-            card.id,
-            card.title,
-            ", ".join(card.task),
-            f"{card.sizes.native[0][0]}x{card.sizes.native[0][1]}",
-            f"{card.fps.default:g}",
-            f"{card.vram_gb[0]:g}" if card.vram_gb else None,
-            "●" * card.quality,
-            "●" * card.speed,
-            card.licence,
-            card.price or None,
-        )
-        for card in cards().values()
-        if task is None or task in card.task
-    ]
-    columns = ("Id", "Title", "Tasks", "Size", "fps", "VRAM GB", "Quality", "Speed", "Licence", "Price")
-    report.table("Models", columns, rows)
-
-
-def _show(card: Any) -> None:
-    import json
-
-    from pydantic import TypeAdapter
-
-    from reelwright.catalog import Card
-
-    content = TypeAdapter(Card).dump_python(card, mode="json")
-    filled = {key: value for key, value in content.items() if value not in (None, "", [], {}, ())}
-    report.give(
-        content, "\n".join(f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in filled.items())
-    )
 
 
 def moves() -> None:

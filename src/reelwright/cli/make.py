@@ -12,6 +12,7 @@ from reelwright.cli import desk, report
 
 if TYPE_CHECKING:
     from reelwright.media.encode import Encoding
+    from reelwright.request import Input, Lora
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The file to write; its ending chooses the kind.")]
 Board = Annotated[Path, typer.Argument(help="A storyboard: YAML, TOML or JSON.")]
@@ -46,6 +47,14 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same clip.")] = None,
     negative: Annotated[str, typer.Option(help="What is not to be seen.")] = "",
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="As ROLE=FILE: last_frame, source, control, reference ...; may be repeated."),
+    ] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="A LoRA, as FILE or HUB_ID, with =WEIGHT; may be repeated.")] = None,
+    at: Annotated[
+        list[str] | None, typer.Option(help="A prompt that holds from a time on, as SECONDS: PROMPT; may be repeated.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="A model's own option, as name=value; may be repeated.")] = None,
     output: Output = None,
     codec: CodecName = None,
@@ -73,11 +82,39 @@ def generate(
             encoding=_encoding(codec, bitrate, hardware),
             on_progress=run.on_progress,
             cancel=run.cancel,
-            options=_options(option or []),
+            options=_options(option or []) | ({"schedule": at} if at else {}),
             negative=negative,
+            inputs=tuple(_input(each) for each in given or ()),
+            loras=tuple(_lora(each) for each in lora or ()),
             **fields,
         )
     report.result(made)
+
+
+def _input(text: str) -> Input:
+    """ROLE=FILE; raises RequestError."""
+    from reelwright.errors import RequestError
+    from reelwright.request import Input
+    from reelwright.types import Role
+
+    role, equals, ref = text.partition("=")
+    if not equals or role not in set(Role):
+        raise RequestError(f"an input is written ROLE=FILE, not {text!r}", hint=f"Roles: {', '.join(Role)}.", field="input")
+    return Input(Role(role), ref)
+
+
+def _lora(text: str) -> Lora:
+    """FILE or FILE=WEIGHT; raises RequestError."""
+    from reelwright.errors import RequestError
+    from reelwright.request import Lora
+
+    ref, equals, weight = text.rpartition("=")
+    if not equals:
+        return Lora(text)
+    try:
+        return Lora(ref, float(weight))
+    except ValueError:
+        raise RequestError(f"a LoRA is written FILE=WEIGHT, not {text!r}", field="lora") from None
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -216,9 +216,10 @@ class Takes:
             before = earlier[source]
             ref = str(self._results.path(fingerprint([before.take.key, "last frame"]), ".png"))
             made = {ref: f"last frame of {before.take.key}"}
-        inputs = () if ref is None else (Input(Role.FIRST_FRAME, ref),)
+        inputs = (() if ref is None else (Input(Role.FIRST_FRAME, ref),)) + scene.inputs
         model = scene.model or board.model or models[1 if inputs else 0]
         card = self.card(model)
+        inputs, told = _with_references(inputs, board, card)
         options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
         if "camera_strength" in card.options:
             options |= {"camera_strength": scene.move.strength, "ease": scene.move.ease}
@@ -235,9 +236,11 @@ class Takes:
             fps=float(board.rate),
             seed=board.seed if scene.seed is None else scene.seed,
             inputs=inputs,
+            loras=(*(board.loras if card.loras else ()), *scene.loras),
             options=options,
         )
         planned = self.of_request(request, card, spec, board.name(index), made)
+        planned = replace(planned, notes=(*planned.notes, *told))
         return self._with(planned, narration, scene.narration)
 
     def _with(self, planned: Planned, narration: Samples | None, ref: str | None) -> Planned:
@@ -331,6 +334,16 @@ class Takes:
             except (RequestError, Unavailable) as error:
                 self._run.note(f"{name} cannot stand in: {error.message}.")
         return None
+
+
+def _with_references(inputs: tuple[Input, ...], board: Storyboard, card: Card) -> tuple[tuple[Input, ...], tuple[str, ...]]:
+    """The inputs with the film's references, if the model takes them beside the others; else a note that says so (S8)."""
+    if not board.references or card.instant:
+        return inputs, ()
+    roles = frozenset({Role.REFERENCE, *(given.role for given in inputs)})
+    if not card.takes(roles):
+        return inputs, (f"{card.title} takes no reference pictures here; the scene is made without them.",)
+    return (*inputs, *(Input(Role.REFERENCE, ref) for ref in board.references)), ()
 
 
 def _nothing() -> None:

@@ -10,11 +10,14 @@ from fastapi import APIRouter, Query
 from pydantic import TypeAdapter
 
 from reelwright import catalog
+from reelwright.backends.local import preflight
 from reelwright.catalog import Card
 from reelwright.errors import Unsupported
+from reelwright.jobs.residents import Residents
 from reelwright.request import GenerationRequest
 from reelwright.server.auth import Admin, Reader, Shop
-from reelwright.workshop import IMAGE, TEXT
+from reelwright.showing import shown as job_shown
+from reelwright.workshop import IMAGE, TEXT, Order
 
 ROUTER = APIRouter(prefix="/api", tags=["models"])
 
@@ -35,6 +38,42 @@ def models(
 ) -> dict[str, Any]:
     """The models, each with its sizes, limits and options."""
     return {"models": [shown(card) for card in catalog.cards().values() if task is None or task in card.task]}
+
+
+@ROUTER.get("/models/loaded", operation_id="list_loaded_models")
+def loaded(shop: Shop, _: Reader) -> dict[str, Any]:
+    """The models in workers' memory: plan, device, GB, since when, how long idle, whether busy."""
+    return {"loaded": Residents(shop.store).known()}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A model, by its id."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
+
+    model: ModelId
+
+
+@ROUTER.post("/models/load", operation_id="load_model", status_code=202)
+def load(wanted: Named, shop: Shop, caller: Admin) -> dict[str, Any]:
+    """Bring a model into a worker's memory; the job that does it."""
+    return job_shown(shop.store, shop.load(wanted.model, Order(caller.owner, 10)))
+
+
+@dataclass(frozen=True)
+class NamedOrAll:
+    """A model, or all of them if null."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
+
+    model: ModelId | None = None
+
+
+@ROUTER.post("/models/unload", operation_id="unload_model")
+def unload(wanted: NamedOrAll, shop: Shop, _: Admin) -> dict[str, Any]:
+    """Let go of a model, or of all; those that are at work go when they are done. The ids of those that are held now."""
+    return {"unloading": Residents(shop.store).wish_gone(None if wanted.model is None else catalog.find(wanted.model).id)}
 
 
 @dataclass(frozen=True)
@@ -82,5 +121,6 @@ def estimate(request: GenerationRequest, shop: Shop, caller: Reader) -> dict[str
         "fingerprint": shot.fingerprint, "cached": cached, "notes": list(notes),
         "estimate_seconds": round(seconds, 2), "estimate_range": [round(seconds * low, 2), round(seconds * high, 2)],
         "measured": measured, "vram_gb": list(card.vram_gb) if card.vram_gb else None, "price": card.price or None,
+        "fit": preflight.told(shot, shop.settings),
         "ahead": shop.store.count().get((shot.lane, "queued"), 0),
     }  # fmt: skip

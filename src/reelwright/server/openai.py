@@ -32,7 +32,8 @@ from reelwright.server.openai_orders import SECONDS, given_asset, job_id, model_
 from reelwright.server.video import waited
 from reelwright.storyboard import Scene, Storyboard
 from reelwright.types import Role
-from reelwright.workshop import FILM, GENERATE, IMAGE, Workshop
+from reelwright.workbench import FILM, GENERATE
+from reelwright.workshop import IMAGE, Workshop
 
 
 async def _closing(request: Request) -> AsyncIterator[None]:

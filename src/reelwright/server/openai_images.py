@@ -19,7 +19,8 @@ from reelwright.server.jobs import Once, order
 from reelwright.server.openai_bodies import SIZE
 from reelwright.server.openai_orders import model_for
 from reelwright.server.video import ended
-from reelwright.workshop import PICTURE, TEXT, Workshop
+from reelwright.workbench import PICTURE
+from reelwright.workshop import TEXT, Workshop
 
 ROUTER = APIRouter(prefix="/v1", tags=["openai"])
 

@@ -24,7 +24,8 @@ from reelwright.server.assets import kept, received
 from reelwright.server.auth import Caller
 from reelwright.server.jobs import order, own
 from reelwright.server.openai_bodies import Reference, VideoBody
-from reelwright.workshop import FILM, GENERATE, IMAGE, TEXT, Workshop
+from reelwright.workbench import FILM, GENERATE
+from reelwright.workshop import IMAGE, TEXT, Workshop
 
 _FAMOUS = ("sora-2", "sora-2-pro", "gpt-image", "dall-e")
 """Model names that clients send by habit; ours are taken for them."""

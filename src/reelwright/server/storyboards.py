@@ -18,7 +18,7 @@ from reelwright.server.jobs import Extra, Once, order, own, shown
 from reelwright.showing import at
 from reelwright.storyboard import plain
 from reelwright.storyfile import validated
-from reelwright.workshop import FILM
+from reelwright.workbench import FILM
 
 ROUTER = APIRouter(prefix="/api", tags=["storyboards"])
 

@@ -55,7 +55,7 @@ def _off(pipe: Any, known: OrderedDict[str, str]) -> None:
 
 
 def _loaded(pipe: Any, known: OrderedDict[str, str], lora: Lora, run: Run, settings: Settings) -> str:
-    place, key = _place(lora.ref, run)
+    place, key = _place(lora, run)
     if key in known:
         known.move_to_end(key)
         return known[key]
@@ -74,14 +74,13 @@ def _loaded(pipe: Any, known: OrderedDict[str, str], lora: Lora, run: Run, setti
     return name
 
 
-def _place(ref: str, run: Run) -> tuple[str, str]:
+def _place(lora: Lora, run: Run) -> tuple[str, str]:
     """Where a LoRA is, and what it is known by: a file by its time and size too, for it may be trained anew."""
-    try:
-        path = run.fetch(ref)
-    except MissingAsset:
-        if HUB_ID.match(ref) and not ref.startswith(("/", ".")):
-            return ref, ref
-        raise
+    if lora.file is None:
+        if HUB_ID.fullmatch(lora.ref.partition(":")[0]) and not Path(lora.ref).exists():
+            return lora.ref, lora.ref
+        raise MissingAsset(f"there is no LoRA {lora.ref}", hint="Name a .safetensors file or a hub id.", ref=lora.ref)
+    path = Path(lora.file) if lora.installed else run.fetch(lora.file)
     if path.suffix in PICKLES:
         raise WeightsInvalid(
             f"{path.name} is a pickle file, which can run code when it is opened",

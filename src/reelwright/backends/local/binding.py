@@ -40,6 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """What a value means here -> what pipelines call it, in the order in which they are tried."""
 
+_KEPT = 0.6
 _PICTURES = {Role.FIRST_FRAME, Role.LAST_FRAME, Role.REFERENCE, Role.PORTRAIT, Role.KEYFRAME}
 
 
@@ -163,9 +164,11 @@ def _condition(given: ShotInput, shot: Shot, pipe: Any, fetch: Callable[[str], P
     index = "frame_index" if "frame_index" in fields else "index"
     name = ("video" if moving else "image") if "image" in fields else "frames"
     where = place(given, shot)
+    # At full strength a whole clip would come back as it is; this much of it is kept unless the person says otherwise.
+    strength = _KEPT if given.role is Role.SOURCE and given.strength == 1 else given.strength
     make: Any = cls
     return make(
-        **{name: content, index: -1 if given.role is Role.LAST_FRAME and index == "index" else where, "strength": given.strength}
+        **{name: content, index: -1 if given.role is Role.LAST_FRAME and index == "index" else where, "strength": strength}
     )
 
 

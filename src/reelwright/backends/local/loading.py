@@ -223,7 +223,11 @@ def _component(name: str, wanted: Mapping[str, Any], source: Source, dtype: Any,
     """A component from another repository, folder or file, such as a motion adapter, a ControlNet or a GGUF transformer."""
     import diffusers
 
-    cls = getattr(diffusers, wanted["class"])
+    cls = getattr(diffusers, wanted["class"], None)
+    if cls is None:  # picture encoders and text encoders
+        import transformers
+
+        cls = getattr(transformers, wanted["class"])
     place = str(Path(wanted["source"]).expanduser())
     options: dict[str, Any] = {"token": _token(settings)} if HUB_ID.fullmatch(place) and not Path(place).exists() else {}
     file = wanted.get("file")
@@ -238,14 +242,15 @@ def _component(name: str, wanted: Mapping[str, Any], source: Source, dtype: Any,
             dtype=dtype,
         )
     if file or place.endswith(".safetensors"):
-        return _from_file(cls, Path(place), file, dtype, options)
+        return _from_file(cls, Path(place), file, dtype, options, source, name)
     if "subfolder" in wanted:
         options["subfolder"] = wanted["subfolder"]
     return cls.from_pretrained(place, dtype=dtype, use_safetensors=True, **options)
 
 
-def _from_file(cls: Any, place: Path, file: str | None, dtype: Any, options: Mapping[str, Any]) -> Any:
-    """A module with default configuration, filled from one file of safetensors (AnimateDiff-Lightning is published so)."""
+def _from_file(cls: Any, place: Path, file: str | None, dtype: Any, options: Mapping[str, Any], source: Source, part: str) -> Any:
+    """A module from one file of safetensors: converted from its maker's layout if diffusers can, else as it is, with the
+    default configuration (AnimateDiff-Lightning is published so)."""
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
@@ -255,9 +260,21 @@ def _from_file(cls: Any, place: Path, file: str | None, dtype: Any, options: Map
         path = place / file
     else:
         path = Path(hf_hub_download(str(place), file or "", **options))
+    if not _in_own_layout(cls, path):
+        config = source.name if source.folder is None else str(source.folder)
+        return cls.from_single_file(str(path), config=config, subfolder=part, dtype=dtype)
     made = cls().to(dtype)
     made.load_state_dict(load_file(path))
     return made
+
+
+def _in_own_layout(cls: Any, path: Path) -> bool:
+    """Whether a file names its tensors as the class does; makers' own files name them in other ways."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():
+        names = set(cls().state_dict())
+    return set(weights.header(path)) <= names
 
 
 def _quantized(plan: Plan, source: Source, dtype: Any) -> Any:

@@ -60,6 +60,19 @@ def of_shot(shot: Shot, known: Settings) -> Need:
     return found.best or found.closest
 
 
+def told(shot: Shot, known: Settings) -> dict[str, Any] | None:
+    """The same as JSON values; None for models that are not run here."""
+    if shot.card.backend != "diffusers":
+        return None
+    found = verdict(shot.card, (shot.width, shot.height), shot.frames, shot.options, known)
+    need = found.best or found.closest
+    return {
+        "fits": found.best is not None, "plan": need.plan.name,
+        "vram_gb": round(need.vram_gb, 1), "ram_gb": round(need.ram_gb, 1),
+        "seconds": round(need.seconds, 1), "sure": need.sure, "why": found.why, "device": hardware.glance(known.device).name,
+    }  # fmt: skip
+
+
 def _on_disk(card: Card) -> dict[str, float] | None:
     folder = Path(card.source).expanduser()
     try:

@@ -54,10 +54,11 @@ class Watch:
             self._reset()
 
     def _reset(self) -> None:
-        """Step caches of a run that was cancelled would spoil the next one (notes, trap 4)."""
+        """What a cancelled run left in step caches (notes, trap 4) and decoders (EasyAnimate's) would spoil the next one."""
         for component in getattr(self._pipe, "components", {}).values():
-            if hasattr(component, "_reset_stateful_cache"):
-                component._reset_stateful_cache()
+            for name in ("_reset_stateful_cache", "_clear_conv_cache"):
+                if hasattr(component, name):
+                    getattr(component, name)()
 
     def _callbacks(self) -> dict[str, Any]:
         known = parameters(type(self._pipe))
