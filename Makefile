@@ -2,13 +2,16 @@
 .POSIX:
 
 PYTHON = python3
-# Reserved: which torch the later extras take (none, cpu, auto). The base installs none.
+# Which torch is installed, for local models: none; auto, the build that pip finds for this machine; or cpu, the build without
+# CUDA, from the index that TORCH_INDEX names (PyTorch's own "Get started" page has its address). Tests take auto.
 TORCH = none
+TORCH_INDEX =
 # Passed on to pytest: make test ARGS="-k camera"
 ARGS =
 
 BIN = .venv/bin
 READY = .venv/.ready
+MODELS = .venv/.models
 RIVALS = .venv/bench
 
 .PHONY: help setup demo test check lint style types imports phone docs docs-check bench clean
@@ -16,12 +19,15 @@ RIVALS = .venv/bench
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F '|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-setup: $(READY) ## Make .venv and install Reelwright into it, editable, with its tools
+setup: $(READY) ## Make .venv and install Reelwright into it, editable, with its tools; TORCH=auto for local models too
+	@test "$(TORCH)" = none || $(MAKE) --no-print-directory $(MODELS) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX)
 
 demo: $(READY) ## Render the demo film and print its path
 	@$(BIN)/python examples/demo.py
 
-test: $(READY) ## Run the tests; ARGS goes to pytest
+test: TORCH = auto
+test: $(READY) ## Run the tests; ARGS goes to pytest, TORCH=none leaves out local models
+	@test "$(TORCH)" = none || $(MAKE) --no-print-directory $(MODELS) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: lint test ## Everything that CI checks: style, types, imports, docs, tests
@@ -64,6 +70,16 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[timeline,server,scale,client]' --group dev
+	@touch $@
+
+# torch first and alone, so that nothing else chooses its build; torchao without what it would bring along.
+$(MODELS): $(READY)
+	@case "$(TORCH)" in auto|cpu) ;; *) echo "TORCH is auto, cpu or none, not $(TORCH)" >&2; exit 1;; esac
+	@test "$(TORCH)" = auto || test -n "$(TORCH_INDEX)" || \
+	  { echo "TORCH=cpu needs TORCH_INDEX, the address of PyTorch's CPU builds; or take TORCH=auto" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[timeline,server,scale,client,diffusers]'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps torchao gguf
 	@touch $@
 
 # moviepy wants an older Pillow than Reelwright, so it lives apart.

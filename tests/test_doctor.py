@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reelwright import settings
+from reelwright.backends.local import hardware
 from reelwright.doctor import Finding, examine
 
 
@@ -15,8 +16,10 @@ from reelwright.doctor import Finding, examine
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("REELWRIGHT_HOME", str(tmp_path / "not" / "there" / "yet"))
     settings.current.cache_clear()
+    hardware.nvidia.cache_clear()
     yield tmp_path
     settings.current.cache_clear()
+    hardware.nvidia.cache_clear()
 
 
 def found() -> dict[str, Finding]:
@@ -56,7 +59,8 @@ def test_without_a_driver_the_gpu_is_missing(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the driver's tool")
 @pytest.mark.parametrize(
-    ("script", "state", "text"), [("echo 'A Card, 8192 MiB, 570.1'", "ok", "A Card"), ("exit 9", "warning", "nvidia-smi failed")]
+    ("script", "state", "text"),
+    [("echo 'A Card, 8192, 8000, 570.1'", "ok", "A Card"), ("exit 9", "warning", "nvidia-smi failed")],
 )
 def test_the_drivers_answer_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, state: str, text: str) -> None:
     tool = tmp_path / "nvidia-smi"
@@ -65,6 +69,30 @@ def test_the_drivers_answer_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     gpu = found()["GPU"]
     assert (gpu.state, text in gpu.detail) == (state, True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the driver's tool")
+@pytest.mark.parametrize(
+    ("name", "memory", "tier", "resident", "offload"),
+    [
+        ("NVIDIA GeForce RTX 3060", 12288, "8-12 GB", "animatediff", "wan-2.1-1.3b"),
+        ("NVIDIA GeForce RTX 4090", 24564, "16-24 GB", "wan-2.1-1.3b", "ltx-video-2b-0.9.6"),
+        ("NVIDIA H100 80GB HBM3", 81559, "32+ GB", "wan-2.1-i2v-480p", "wan-2.2-t2v-a14b"),
+    ],
+)
+def test_the_tier_and_what_runs_on_it_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, memory: int, tier: str, resident: str, offload: str
+) -> None:
+    """M13: hardware tiers of the seeds; what runs well, what with offload."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '{name}, {memory}, {memory - 300}, 570.1'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr(hardware, "_ram", lambda: (128.0, 120.0))
+    made = found()
+    assert tier in made["tier"].detail
+    assert resident in made["models that run well"].detail.split(", ")
+    assert offload in made["models that run with offload"].detail.split(", ")
 
 
 def test_wrong_settings_are_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:

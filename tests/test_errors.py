@@ -11,6 +11,7 @@ import pytest
 from reelwright import errors
 from reelwright.errors import (
     BackendError,
+    BadOutput,
     BadStoryboard,
     Cancelled,
     Conflict,
@@ -35,6 +36,7 @@ from reelwright.errors import (
     Unavailable,
     UnknownModel,
     Unsupported,
+    WeightsInvalid,
 )  # fmt: skip
 
 TABLE = [
@@ -57,6 +59,8 @@ TABLE = [
     (DiskFull, "disk_full", 507, 3, True),
     (QuotaExceeded, "quota_exceeded", 429, 3, True),
     (BackendError, "backend_failed", 502, 4, False),
+    (WeightsInvalid, "weights_invalid", 502, 4, False),
+    (BadOutput, "bad_output", 502, 4, False),
     (ProviderFailed, "provider_failed", 502, 4, True),
     (RateLimited, "rate_limited", 429, 4, True),
     (Refused, "refused", 502, 4, False),

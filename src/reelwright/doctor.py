@@ -83,35 +83,59 @@ def _extras() -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        yield Finding("GPU", "missing", "no NVIDIA driver found; storyboards, editing and placeholders need none")
-        return
-    import subprocess
+    """The device for models, its tier, and which models run on it: resident, with offload, or not (M13)."""
+    from reelwright.backends.local import hardware, preflight
+    from reelwright.catalog import cards
 
-    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603  a fixed command
-    except (OSError, subprocess.SubprocessError) as error:
-        yield Finding("GPU", "warning", f"nvidia-smi failed: {error}")
+        known = settings.current()
+    except ReelwrightError:
+        return  # told with the disk
+    machine = hardware.glance(known.device)
+    memory = f"{machine.vram_gb:.0f} GB" if machine.vram_gb else f"{machine.ram_gb:.0f} GB of RAM"
+    if shutil.which("nvidia-smi") and not hardware.nvidia():
+        yield Finding("GPU", "warning", "nvidia-smi failed: the driver may not be loaded; reboot, or install it again")
+    elif machine.kind == "cpu":
+        detail = "no GPU found; storyboards, keyframes' cameras, editing and placeholders need none"
+        yield Finding("GPU", "missing", detail)
+    else:
+        yield Finding("GPU", "ok", f"{machine.name}, {memory}")
+    yield from _torch_fits(machine.kind)
+    yield Finding("tier", "ok", f"{machine.tier} ({memory}); docs/howto has a page for it")
+    found: dict[str, list[str]] = {"resident": [], "offload": [], "slow": [], "no": []}
+    for each in preflight.standings(cards(), known):
+        if each.state in found and each.card.status == "current":
+            found[each.state].append(each.card.id)
+    words_of = {
+        "resident": "models that run well",
+        "offload": "models that run with offload",
+        "slow": "models that would take over half an hour",
+        "no": "models too large",
+    }
+    for state, words in words_of.items():
+        if found[state]:
+            yield Finding(words, "ok", ", ".join(sorted(found[state])))
+
+
+def _torch_fits(kind: str) -> Iterator[Finding]:
+    """Whether the torch that is installed can use the device that is there."""
+    try:
+        build = version("torch")
+    except PackageNotFoundError:
+        if kind != "cpu":
+            yield Finding("torch for the GPU", "missing", "make setup TORCH=auto, or: pip install 'reelwright[diffusers]'")
         return
-    for line in answer.strip().splitlines():
-        yield Finding("GPU", "ok", line)
+    if kind == "cuda" and "+cpu" in build:
+        yield Finding("torch for the GPU", "warning", f"torch {build} cannot use it: install the build with CUDA")
+    if kind == "rocm" and "rocm" not in build:
+        yield Finding("torch for the GPU", "warning", f"torch {build} cannot use it: install the build for ROCm")
 
 
 def gpu_memory() -> tuple[float, ...]:
     """GB of each NVIDIA GPU of this machine, in the driver's order; empty without one."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    import subprocess
+    from reelwright.backends.local import hardware
 
-    query = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603  a fixed command
-        return tuple(float(line) * 2**20 / 1e9 for line in answer.split())
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return ()
+    return tuple(card.memory for card in hardware.nvidia())
 
 
 def _disk() -> Iterator[Finding]:

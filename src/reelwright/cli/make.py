@@ -20,6 +20,10 @@ CodecName = Annotated[
     str | None, typer.Option(help="h264, h265, av1, vp9, prores, gif or webp; by the file's ending if left out.")
 ]
 Bitrate = Annotated[int | None, typer.Option(help="Ceiling of the bitrate in kbit/s.")]
+Given = Annotated[
+    list[str] | None, typer.Option("--input", help="As ROLE=FILE: last_frame, source, control, reference ...; may be repeated.")
+]
+At = Annotated[list[str] | None, typer.Option(help="A prompt that holds from a time on, as SECONDS: PROMPT; may be repeated.")]
 Hardware = Annotated[bool, typer.Option("--hardware", help="Use the machine's video encoder where there is one.")]
 
 
@@ -47,14 +51,9 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same clip.")] = None,
     negative: Annotated[str, typer.Option(help="What is not to be seen.")] = "",
-    given: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="As ROLE=FILE: last_frame, source, control, reference ...; may be repeated."),
-    ] = None,
+    given: Given = None,
     lora: Annotated[list[str] | None, typer.Option(help="A LoRA, as FILE or HUB_ID, with =WEIGHT; may be repeated.")] = None,
-    at: Annotated[
-        list[str] | None, typer.Option(help="A prompt that holds from a time on, as SECONDS: PROMPT; may be repeated.")
-    ] = None,
+    at: At = None,
     option: Annotated[list[str] | None, typer.Option(help="A model's own option, as name=value; may be repeated.")] = None,
     output: Output = None,
     codec: CodecName = None,
@@ -64,9 +63,8 @@ def generate(
     """Make one clip from a prompt, a picture, or both."""
     from reelwright.request import advice
 
-    fields: dict[str, Any] = {"seconds": seconds, "fps": fps, "seed": seed}
-    if size is not None:
-        fields["width"], fields["height"] = _size(size)
+    width, height = _size(size) if size is not None else (None, None)
+    fields: dict[str, Any] = {"seconds": seconds, "fps": fps, "seed": seed, "width": width, "height": height}
     fields = {name: value for name, value in fields.items() if value is not None}
     for warning in advice(prompt) if prompt else ():
         report.say(f"Hint: {warning}")
@@ -84,11 +82,15 @@ def generate(
             cancel=run.cancel,
             options=_options(option or []) | ({"schedule": at} if at else {}),
             negative=negative,
-            inputs=tuple(_input(each) for each in given or ()),
-            loras=tuple(_lora(each) for each in lora or ()),
             **fields,
+            **_works_from(given, lora),
         )
     report.result(made)
+
+
+def _works_from(given: list[str] | None, lora: list[str] | None) -> dict[str, Any]:
+    """Inputs and LoRAs, if there are any."""
+    return {"inputs": tuple(map(_input, given or ())), "loras": tuple(map(_lora, lora or ()))}
 
 
 def _input(text: str) -> Input:

@@ -6,13 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from reelwright.cli import desk, report
 
 if TYPE_CHECKING:
+    from reelwright.backends.local.preflight import Standing
     from reelwright.catalog import Card
 
-app = typer.Typer(help="List the models; show, pick, add, load and unload them.", invoke_without_command=True)
+
+class _Named(TyperGroup):
+    """A group in which a word that is no command is a model to show: `reel models placeholder`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As click's."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(help="List the models; show, pick, add, load and unload them.", invoke_without_command=True, cls=_Named)
 
 
 @app.callback()
@@ -42,7 +55,7 @@ def models(
                 f"{card.fps.default:g}", _longest(card), f"{card.params_b:g}" if card.params_b else None,
                 f"{card.vram_gb[0]:g}-{card.vram_gb[1]:g}" if card.vram_gb and card.vram_gb[1] else None,
                 "●" * card.quality, "●" * card.speed, card.licence, ", ".join(card.best_for),
-                *((how.need.plan.name if how is not None and how.need else "nothing needed",) if fits else ()),
+                *((_here(how),) if fits and how is not None else ()),
             )
         )  # fmt: skip
     columns = ("Id", "Title", "Tasks", "Size", "fps", "Longest", "Params B", "VRAM GB", "Quality", "Speed", "Licence", "Best for")
@@ -76,15 +89,22 @@ def show(model: Annotated[str, typer.Argument(help="A model's id, a folder, a fi
 
     card = desk.any_card(model)
     content = TypeAdapter(Card).dump_python(card, mode="json")
-    stands = next(
-        iter(preflight.standings({**cards(), card.id: card} if card.backend == "keyframes" else {card.id: card}, current()))
-    )
-    if stands.card.id == card.id and stands.need is not None:
+    stands = next(each for each in preflight.standings({**cards(), card.id: card}, current()) if each.card.id == card.id)
+    if stands.need is not None:
         content["here"] = {"plan": stands.need.plan.name, "vram_gb": round(stands.need.vram_gb, 1), "why": stands.why}
     filled = {key: value for key, value in content.items() if value not in (None, "", [], {}, ())}
     report.give(
         content, "\n".join(f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in filled.items())
     )
+
+
+def _here(standing: Standing) -> str:
+    """How a model runs on this machine, and how long a clip of it takes."""
+    if standing.need is None:
+        return "nothing needed"
+    seconds = standing.need.seconds
+    time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    return f"{standing.need.plan.name}, about {time} ({standing.need.sure})"
 
 
 @app.command()
@@ -98,10 +118,9 @@ def pick(
 
     standing = _standings()
     able = {name for name, each in standing.items() if each.state in ("resident", "offload", "none")}
-    rows = [
-        (card.id, card.title, reason, standing[card.id].need.plan.name if standing[card.id].need else "nothing needed")
-        for card, reason in picked(wish, task, able)[:count]
-    ]
+    late = {name for name, each in standing.items() if each.state == "slow"}
+    found = picked(wish, task, able) + picked(wish, task, late)
+    rows = [(card.id, card.title, reason, _here(standing[card.id])) for card, reason in found[:count]]
     report.table(f"For {wish}", ("Id", "Title", "Why", "Runs here"), rows)
 
 
@@ -153,19 +172,9 @@ def convert(file: Annotated[Path, typer.Argument(help="A .bin, .pt, .pth or .ckp
 @app.command()
 def loaded() -> None:
     """List the models in the memory of this machine's (or the server's) workers."""
-    rows = [
-        (
-            each["model"],
-            each["plan"],
-            each["device"],
-            each["gb"],
-            each["idle_seconds"],
-            "busy" if each["busy"] else "idle",
-            each["worker"],
-        )
-        for each in desk.desk().loaded()
-    ]
-    report.table("In memory", ("Model", "Plan", "Device", "GB", "Idle s", "State", "Worker"), rows)
+    names = ("model", "plan", "device", "gb", "idle_seconds", "busy", "worker")
+    rows = [tuple(each[name] for name in names) for each in desk.desk().loaded()]
+    report.table("In memory", ("Model", "Plan", "Device", "GB", "Idle s", "Busy", "Worker"), rows, names)
 
 
 @app.command()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -32,20 +36,73 @@ def place(pipe: Any, plan: Plan, device: str, dtype: Any, folder: Path) -> None:
     elif plan.offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     else:
-        options: dict[str, Any] = {}
-        if plan.offload == "disk":
-            folder.mkdir(parents=True, exist_ok=True)
-            options["offload_to_disk_path"] = str(folder)
+        where = layer_folder(pipe, folder) if plan.offload == "disk" else None
+        if where is not None:
+            untie(pipe)
         try:
-            pipe.enable_group_offload(
-                onload_device=torch.device(device),
-                offload_device=torch.device("cpu"),
-                offload_type="leaf_level",
-                use_stream=device.startswith("cuda"),
-                **options,
-            )
+            for name, component in getattr(pipe, "components", {}).items():
+                if isinstance(component, torch.nn.Module):
+                    _in_groups(component, device, None if where is None else where / name)
         except (ValueError, NotImplementedError, AttributeError) as error:
             raise Unsupported(f"{type(pipe).__name__} cannot be offloaded in groups: {error}") from None
+
+
+def layer_folder(pipe: Any, folder: Path) -> Path:
+    """A new folder in `folder` for the layers of this pipeline, which goes with it.
+
+    Diffusers names the files by the layers' names and takes a file that is there for the right one: components that share
+    a folder, and an earlier model of the same name, would be mixed. Folders of processes that were killed are swept.
+    """
+    import psutil
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*-*"):
+        owner = left.name.partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
+    weakref.finalize(pipe, shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+def untie(pipe: Any) -> None:
+    """Give each tensor one layer: of two that share it, the second would be written to disk after the first emptied it.
+
+    The text encoders of T5 hold their embedding twice.
+    """
+    import torch
+
+    first: dict[int, Any] = {}
+    for component in getattr(pipe, "components", {}).values():
+        if not isinstance(component, torch.nn.Module):
+            continue
+        for name, module in list(component.named_modules()):
+            for key, tensor in list(module.named_parameters(recurse=False)):
+                other = first.setdefault(id(tensor), module)
+                if other is module:
+                    continue
+                if type(other) is type(module) and name:
+                    parent, _, last = name.rpartition(".")
+                    setattr(component.get_submodule(parent), last, other)
+                    break
+                setattr(module, key, torch.nn.Parameter(tensor.detach().clone(), requires_grad=False))
+
+
+def _in_groups(component: Any, device: str, folder: Path | None) -> None:
+    import torch
+    from diffusers.hooks import apply_group_offloading
+
+    options: dict[str, Any] = {
+        "onload_device": torch.device(device),
+        "offload_device": torch.device("cpu"),
+        "offload_type": "leaf_level",
+        "use_stream": device.startswith("cuda"),
+        "offload_to_disk_path": None if folder is None else str(folder),
+    }
+    if hasattr(component, "enable_group_offload"):
+        component.enable_group_offload(**options)
+    else:
+        apply_group_offloading(module=component, **options)
 
 
 def tile(pipe: Any) -> bool:
@@ -60,11 +117,15 @@ def tile(pipe: Any) -> bool:
 
 
 def choose_attention(pipe: Any, wanted: str) -> str:
-    """Set the attention of the denoisers; "auto" keeps torch's own. Tells which it is; raises MissingExtra, Unsupported.
+    """Set the attention of the denoisers; "auto" is torch's own. Tells which it is; raises MissingExtra, Unsupported.
 
     Support is found by trying: two families take any name and change nothing (notes, trap 16).
     """
     if wanted in ("auto", "native"):
+        for module in denoisers(pipe):  # a warm model may still have what the shot before asked for
+            for each in _processors(module):
+                if getattr(each, "_attention_backend", None) is not None:
+                    each._attention_backend = None
         return "native"
     for module in denoisers(pipe):
         if not hasattr(module, "set_attention_backend"):

@@ -19,6 +19,9 @@ LOSSY = (Plan("model", precision="fp8"), Plan("group", tiled=True, precision="fp
 """Plans that a person has to allow (`REELWRIGHT_LOSSY`), or to ask for (the option `precision`)."""
 
 
+_SLOW_S = 1800.0
+
+
 def ladder(options: Mapping[str, Any], machine: Machine, *, lossy: bool = False) -> tuple[Plan, ...]:
     """The plans for a shot with these options, in the order in which they are preferred."""
     precision = options.get("precision", "native")
@@ -83,8 +86,8 @@ def _on_disk(card: Card) -> dict[str, float] | None:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a model stands on this machine at its native size: "resident", "offload", "no", "other" (it is not run here at
-    all) or "none" (it needs nothing), with what it needs."""
+    """How a model stands on this machine at its native size: "resident", "offload", "slow" (it fits, and takes over half an
+    hour), "no", "other" (it is not run here at all) or "none" (it needs nothing), with what it needs."""
 
     card: Card
     state: str
@@ -113,4 +116,6 @@ def _standing(card: Card, machine: Machine, known: Settings) -> Standing:
     found = fit.choose(card, work, machine, None, corrections, ladder({}, machine, lossy=known.lossy))
     if found.best is None:
         return Standing(card, "no", found.closest, found.why)
+    if found.best.seconds > _SLOW_S:
+        return Standing(card, "slow", found.best, f"{found.why}; it takes about {found.best.seconds / 60:.0f} minutes")
     return Standing(card, "resident" if found.best.plan.offload == "none" else "offload", found.best, found.why)
