@@ -68,6 +68,10 @@ class LocalRun:
     cancel: threading.Event | Callable[[], bool] | None = None
     folder: Path = field(default_factory=Path)
     """Where relative references start."""
+    leaving: Callable[[], bool] | None = None
+    """Whether a cancel only means that somebody else goes on with the work: what was ordered elsewhere is left running."""
+    owner: str = "local"
+    """For whom the work is done."""
     notes: list[str] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic, init=False)

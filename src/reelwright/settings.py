@@ -83,6 +83,22 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("REELWRIGHT_HF_TOKEN", "HF_TOKEN", "HF_API_KEY", "hf_token")
     )
     openai_api_key: SecretStr | None = Field(None, validation_alias=_also("openai_api_key"))
+    fal_key: SecretStr | None = Field(None, validation_alias=_also("fal_key"))
+    replicate_api_token: SecretStr | None = Field(None, validation_alias=_also("replicate_api_token"))
+    runwayml_api_secret: SecretStr | None = Field(None, validation_alias=_also("runwayml_api_secret"))
+    gemini_api_key: SecretStr | None = Field(None, validation_alias=_also("gemini_api_key", "GOOGLE_API_KEY"))
+    lumaai_api_key: SecretStr | None = Field(None, validation_alias=_also("lumaai_api_key"))
+    kling_access_key: SecretStr | None = Field(None, validation_alias=_also("kling_access_key"))
+    kling_secret_key: SecretStr | None = Field(None, validation_alias=_also("kling_secret_key"))
+    minimax_api_key: SecretStr | None = Field(None, validation_alias=_also("minimax_api_key"))
+    comfy_servers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ("http://127.0.0.1:8188",)
+    """Addresses of ComfyUI servers, with commas between; work goes to the one with the shortest queue."""
+    budget_usd_day: float | None = Field(None, ge=0)
+    """US dollars that hosted models may cost within 24 hours, in all; no limit if unset."""
+    budget_usd_day_owner: float | None = Field(None, ge=0)
+    """The same for each owner."""
+    routes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """What the model `auto` stands for, tried in this order: MODEL [under SECONDS s] [under MONEY usd], with commas between."""
     cache_folder: Path = Field(default_factory=_cache_folder)
     """Where results are kept so that the same request is not made twice."""
     cache_limit_gb: float = Field(20.0, ge=0)
@@ -139,6 +155,31 @@ class Settings(BaseSettings):
     def blobs_url(self) -> str:
         """The blobs' address."""
         return self.blobs or (self.data_folder.expanduser().absolute() / "blobs").as_uri()
+
+    def secret(self, name: str) -> str | None:
+        """A provider's key: from the environment, `.env` or settings, else from the system's keyring; None if it is nowhere."""
+        given = getattr(self, name, None)
+        if isinstance(given, SecretStr) and given.get_secret_value():
+            return given.get_secret_value()
+        try:
+            import keyring
+        except ImportError:
+            return None
+        try:
+            found: str | None = keyring.get_password("reelwright", name)
+            return found
+        except Exception:  # noqa: BLE001  each system's keyring fails in its own way, and a locked one is no key
+            return None
+
+    def base_of(self, provider: str) -> str | None:
+        """Another address for a provider, from REELWRIGHT_BASE_<PROVIDER>: a gateway of one's own, or a stand-in in tests."""
+        return os.environ.get(f"REELWRIGHT_BASE_{provider.upper()}")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every key that is known, so that logs can leave them out."""
+        given = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(each.get_secret_value() for each in given if isinstance(each, SecretStr))
 
     @classmethod
     def settings_customise_sources(

@@ -135,12 +135,16 @@ class Studio:
         try:
             model = request.model or self._defaults()[1 if request.inputs else 0]
 
+            first, instead = takes.usable(model)
+
             def with_card(card: catalog.Card) -> Planned:
-                known = {name: value for name, value in request.options.items() if name in card.options or card.id == model}
+                as_asked = card is first and not instead  # another model is not asked for what only that one knows
+                known = {name: each for name, each in request.options.items() if as_asked or name in (*card.options, "camera")}
                 return takes.of_request(self._filled(replace(request, options=known), card), card, None, "1", {})
 
-            card = takes.card(model)
-            planned = takes.made(takes.of_request(self._filled(request, card), card, None, "1", {}), with_card)
+            planned = takes.made(with_card(first), with_card)
+            if instead:
+                planned = replace(planned, asked=model, notes=(*planned.notes, *instead))
             assert planned.shot is not None
             shot = planned.shot
             film = Film((Cut(planned.take, TransitionSpec()),), shot.width, shot.height, shot.fps)
@@ -394,6 +398,7 @@ class Studio:
             "scenes": [_scene_json(scene) for scene in planned],
             "versions": manifest.versions(),
             "notes": list(run.notes),
+            **{name: run.memory[name] for name in ("work", "cost") if run.memory.get(name)},
         }
         encoding = replace(encoding, metadata={**manifest.tags(content, title[:200]), **encoding.metadata})
         rendered = render(film, output, encoding, self.results, self.speeds, run, self.settings.workers)

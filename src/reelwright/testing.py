@@ -217,7 +217,9 @@ class BackendContract:
 
     def made(self, shot: Shot, run: LocalRun | None = None) -> Video:
         """The shot's video, from a new backend that closes with it."""
-        video: Video = self.backend().generate(shot, run or LocalRun())
+        run = run or LocalRun()
+        self.__dict__.setdefault("runs", []).append(run)  # its scratch folder has to outlive the frames that are read from it
+        video: Video = self.backend().generate(shot, run)
         return video
 
     def read(self, backend: Any, shot: Shot) -> list[str]:

@@ -20,6 +20,7 @@ from reelwright import logs, plugins
 from reelwright.catalog import find as card_of
 from reelwright.errors import BackendError, DiskFull, ReelwrightError, RequestError, Unavailable
 from reelwright.jobs.blobs import Blobs, open_blobs
+from reelwright.jobs.costs import StorePurse
 from reelwright.jobs.database import Database, Transaction
 from reelwright.jobs.ledger import Ledger, StoredAsset
 from reelwright.jobs.results import locked
@@ -66,8 +67,7 @@ class Workbench:
     def logged(self) -> None:
         """Have this process log as the settings say, without the secrets that they hold."""
         own = self.settings
-        secrets = [each.get_secret_value() for each in (own.hf_token, own.openai_api_key, own.api_key) if each is not None]
-        logs.hide(*secrets, *([str(self.database.url.password)] if self.database.url.password else []))
+        logs.hide(*own.secrets, *([str(self.database.url.password)] if self.database.url.password else []))
         logs.set_up(own.log)
 
     def close(self) -> None:
@@ -143,7 +143,11 @@ class Workbench:
         }.get(job.kind)  # fmt: skip
         if doing is None:
             raise RequestError(f"this version knows no job of kind {job.kind!r}", hint="Update the worker.")
-        return doing(job, run)
+        run.purse = StorePurse(self.store, self.settings)
+        outcome = doing(job, run)
+        if cost := run.memory.get("cost"):
+            outcome.result["cost"] = list(cost.values())
+        return outcome
 
     def _generate(self, job: Job, run: JobRun) -> Outcome:
         request = REQUEST.validate_python(job.content["request"])

@@ -24,8 +24,9 @@ _PROCESS_GB = 1.6
 """What a process with torch and diffusers takes before any weight (0.4 GB measured on the CPU, more with CUDA)."""
 _ROOM = 0.94
 """Of the free memory that may be planned with; the rest is for fragmentation."""
-_TILE = 512
-"""px, the side of a tile when decoding in tiles."""
+_TILE, _TILE_FRAMES = 512, 16
+"""px, the side of a tile when decoding in tiles, and its frames: the largest in diffusers 0.42 (LTX; others have 256 px; Allegro
+has 24 frames of 320 px). With 32 frames an LTX clip would need 10 GB, and it runs on 8 (README of LTX-Video)."""
 _KEPT_LAYERS = 14
 """Tensors of tokens x width alive at once in a transformer block: residual, norm, q, k, v, attention, 4x feed-forward ..."""
 _BYTES: dict[str, float] = {"native": 2.0, "fp8": 1.0, "int8": 1.0, "nf4": 0.56}
@@ -164,26 +165,30 @@ def tokens(card: Card, work: Work) -> int:
     return int(across) * math.ceil(((work.frames - 1) // temporal + 1) / deep)
 
 
-def _held(card: Card, plan: Plan, weights: Mapping[str, float]) -> dict[str, float]:
-    """GB of each component in memory."""
+def _held(card: Card, plan: Plan, weights: Mapping[str, float], native: float = 2.0) -> dict[str, float]:
+    """GB of each component in memory; `native`: bytes of a weight that is neither quantised nor kept in float32."""
     full = set(card.settings.get("full", ()))
     held = {}
     for name, billions in weights.items():
-        denoiser = name.startswith(("transformer", "unet"))
-        held[name] = billions * (_BYTES[plan.precision] if denoiser else 4.0 if name in full else 2.0)
+        size = 4.0 if name in full else native
+        if name.startswith(("transformer", "unet")) and plan.precision != "native":
+            size = _BYTES[plan.precision]
+        held[name] = billions * size
     return held
 
 
-def _decoding(card: Card, plan: Plan, work: Work) -> float:
+def _decoding(card: Card, plan: Plan, work: Work, native: float = 2.0) -> float:
     """GB that decoding takes beside the decoder: channels at full size, a few layers of them, for the frames of one pass."""
     at_once = int(card.settings.get("decode_frames", 0)) or work.frames
     pixels = work.width * work.height
     if plan.tiled:
         pixels = min(pixels, _TILE * _TILE)
-        at_once = min(at_once, 32)
-    deep = 4 if "vae" in card.settings.get("full", ()) else 2
+        at_once = min(at_once, _TILE_FRAMES)
+    deep = 4 if native > 2 or "vae" in card.settings.get("full", ()) else 2
     whole = work.width * work.height * work.frames * 3 * (deep + 4) / GB  # the clip itself, on the device and as floats
-    return pixels * min(at_once, work.frames) * 128 * deep * 3 / GB + whole
+    # Decoders of 32 pixels a latent end in patches of 4 px: 128 or 256 channels for a sixteenth of the pixels, 32 with reserve.
+    channels = 32 if card.settings.get("latent", {}).get("spatial", 8) >= 32 else 128
+    return pixels * min(at_once, work.frames) * channels * deep * 3 / GB + whole
 
 
 def need(
@@ -201,9 +206,9 @@ def need(
     width = denoiser.get("width", 1024)
     passes = denoiser.get("passes", 2)
     factor = 2.0 if machine.kind == "cpu" else 1.0  # float32 on a CPU
-    held = {name: size * factor for name, size in _held(card, plan, known).items()}
+    held = _held(card, plan, known, 2.0 * factor)
     acts = tokens(card, work) * width * 2 * _KEPT_LAYERS * passes * factor / GB
-    decode = _decoding(card, plan, work) * factor
+    decode = _decoding(card, plan, work, 2.0 * factor)
     extra = {
         name: acts if name.startswith(("transformer", "unet")) else decode if name.startswith("vae") else 0.3 for name in held
     }
@@ -216,7 +221,8 @@ def need(
     else:
         blocks = max(2, denoiser.get("layers", 24))
         vram = max((held[name] * (1 if name.startswith("vae") else 3 / blocks) + extra[name] for name in held), default=spent)
-        ram = total if plan.offload == "group" else largest * 0.25
+        decoder = sum(size for name, size in held.items() if "vae" in name)  # it is not read from disk
+        ram = total if plan.offload == "group" else largest * 0.25 + decoder
     context = 0.0 if machine.shared else _CONTEXT_GB
     if machine.shared and plan.offload in ("none", "model", "group"):
         vram, ram = total + spent, 0.0

@@ -142,6 +142,18 @@ KEYS = Table(
     UniqueConstraint("hash"),
 )
 
+COSTS = Table(
+    "costs",
+    METADATA,
+    Column("intent", String(64), primary_key=True),  # made before the order leaves
+    Column("at", Float, nullable=False, index=True),
+    Column("owner", String(128), nullable=False, index=True),
+    Column("provider", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("estimated", Float),  # US dollars, by the card's price
+    Column("usd", Float),  # what it came to; as estimated until it is settled
+)
+
 WEBHOOKS = Table(
     "webhooks",
     METADATA,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -81,6 +82,7 @@ class Takes:
     ) -> None:
         self._results, self._speeds, self._run, self._largest = results, speeds, run, largest
         self._fallback, self._anything = tuple(fallback), anything
+        self._chosen = set(self._fallback) != {"placeholder"}  # a mistyped name is told, unless somebody chose what serves then
         # Drawn takes are read by several threads, within the film's own progress: their steps only ask for a cancel.
         self._quiet = replace(run, on_progress=None)
         self._backends: dict[str, Any] = {}
@@ -103,6 +105,21 @@ class Takes:
         from reelwright.settings import current
 
         return card_of(name, current())
+
+    def usable(self, name: str) -> tuple[Card, tuple[str, ...]]:
+        """The card of this name; if it has none, or its model cannot be used at all, the first of the fallback that was set,
+        with a note. Raises what `card` and the backend's check raise if none was set."""
+        try:
+            card = self.card(name)
+            self.backend(card)
+            return card, ()
+        except (UnknownModel, BackendError, Unavailable) as error:
+            for other in self._fallback if self._chosen else ():
+                with suppress(RequestError, BackendError, Unavailable):
+                    card = self.card(other)
+                    self.backend(card)
+                    return card, (f"{name} cannot be used ({error.message}); {card.id} stands in for it.",)
+            raise
 
     def backend(self, card: Card) -> Any:
         """The card's backend, checked; loaded on first use."""
@@ -218,7 +235,7 @@ class Takes:
             made = {ref: f"last frame of {before.take.key}"}
         inputs = (() if ref is None else (Input(Role.FIRST_FRAME, ref),)) + scene.inputs
         model = scene.model or board.model or models[1 if inputs else 0]
-        card = self.card(model)
+        card, instead = self.usable(model)
         inputs, told = _with_references(inputs, board, card)
         options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
         if "camera_strength" in card.options:
@@ -240,7 +257,7 @@ class Takes:
             options=options,
         )
         planned = self.of_request(request, card, spec, board.name(index), made)
-        planned = replace(planned, notes=(*planned.notes, *told))
+        planned = replace(planned, asked=model if instead else planned.asked, notes=(*planned.notes, *instead, *told))
         return self._with(planned, narration, scene.narration)
 
     def _with(self, planned: Planned, narration: Samples | None, ref: str | None) -> Planned:

@@ -48,6 +48,8 @@ class JobRun(FoundRun):
     """What a job's work is handed; `keep` writes what has to be remembered into the job's row."""
 
     keep: Callable[[dict[str, Any]], None] | None = None
+    purse: Any = None
+    """Where orders from hosted models are noted."""
 
     def remember(self, **facts: Any) -> None:
         """Keep facts for a later attempt, in the job's row before this returns."""
@@ -110,6 +112,8 @@ class Worker:
             on_progress=beat.progressed,
             on_preview=(lambda frame: preview(job, frame)) if preview else None,
             cancel=beat.unwanted,
+            leaving=lambda: not beat.cancelled.is_set(),
+            owner=job.owner,
             memory=dict(job.memory),
             finder=(lambda ref: find(job, ref)) if find else None,
             keep=lambda memory: self.store.remember(job, memory),

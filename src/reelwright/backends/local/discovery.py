@@ -38,11 +38,11 @@ def content_of(name: str, settings: Settings) -> dict[str, Any]:
         return {**content, **_plain(), "family": "unknown"}
     cls = loading.pipeline_class(pipeline)
     alike = _alike(pipeline)
-    known = _like(alike, cls) if alike is not None else _of_class(cls, source)
-    content |= known
+    taken = _taken(cls, source)
+    content |= _like(alike, cls) if alike is not None else _of_class(cls, source, taken)
     content["settings"] = {**content.get("settings", {}), "pipeline": pipeline, **_latent(source)}
-    content["accepts"] = _accepts(cls)
-    content["task"] = _tasks(cls, content["accepts"])
+    content["accepts"] = _accepts(cls, taken)
+    content["task"] = _tasks(taken, content["accepts"])
     content["loras"] = hasattr(cls, "load_lora_weights")
     content["sources"] = [f"read from {title} and from diffusers' {pipeline}"]
     if source.folder is not None and not source.modular and (held := weights.measured(source.folder)):
@@ -52,6 +52,20 @@ def content_of(name: str, settings: Settings) -> dict[str, Any]:
         content["vram_gb"] = [round(max(billions.values()) * 2 + 1, 1), round(sum(billions.values()) * 2 + 2, 1)]
         content["disk_gb"] = round(sum(each.size for each in held.values()) / 1e9, 3)
     return content
+
+
+def _taken(cls: Any, source: loading.Source) -> Mapping[str, inspect.Parameter]:
+    """What a pipeline takes: by its call, or, if it is a modular one, by its blocks."""
+    blocks = getattr(loading.libraries(), str(source.index.get("_blocks_class_name")), None) if source.modular else None
+    if blocks is None:
+        return binding.parameters(cls)
+    return {
+        each.name: inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=inspect.Parameter.empty if each.required else each.default
+        )
+        for each in blocks().inputs
+        if each.name
+    }
 
 
 def _pipelines(card: Card) -> set[str]:
@@ -104,9 +118,8 @@ def _shared_option(card: Card, name: str) -> bool:
     return name in shared_options(card.backend)
 
 
-def _of_class(cls: Any, source: loading.Source) -> dict[str, Any]:
+def _of_class(cls: Any, source: loading.Source, known: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     """What a class says of itself: the defaults of its call, and the compression of its decoder."""
-    known = binding.parameters(cls)
 
     def default(*names: str) -> Any:
         values = (known[name].default for name in names if name in known)
@@ -124,7 +137,7 @@ def _of_class(cls: Any, source: loading.Source) -> dict[str, Any]:
         "frames": {"default": (frames - 1) // temporal * temporal + 1, "step": temporal, "offset": 1},
         "fps": {"default": float(default("frame_rate", "fps", "target_fps") or 16)},
         "deterministic": True,
-        "options": _options(cls),
+        "options": _options(known),
         "settings": {},
     }  # fmt: skip
 
@@ -138,8 +151,8 @@ def _plain() -> dict[str, Any]:
     }
 
 
-def _options(cls: Any) -> dict[str, Any]:
-    known, made = binding.parameters(cls), {}
+def _options(known: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    made = {}
     if "num_inference_steps" in known:
         steps = known["num_inference_steps"].default
         made["steps"] = {
@@ -158,8 +171,7 @@ def _options(cls: Any) -> dict[str, Any]:
     return made
 
 
-def _accepts(cls: Any) -> list[list[str]]:
-    known = binding.parameters(cls)
+def _accepts(cls: Any, known: Mapping[str, inspect.Parameter]) -> list[list[str]]:
     required = {name for name in _ROLES if name in known and known[name].default is known[name].empty}
     if "conditions" in known:
         return [[], ["first_frame"], ["first_frame", "last_frame"], ["source"]]
@@ -173,8 +185,8 @@ def _accepts(cls: Any) -> list[list[str]]:
     return [list(each) for each in dict.fromkeys(tuple(each) for each in found)] or [[]]
 
 
-def _tasks(cls: Any, accepts: list[list[str]]) -> list[str]:
-    if not any(name in binding.parameters(cls) for name in (*binding.NAMES["frames"], "video", "fps")):
+def _tasks(known: Mapping[str, inspect.Parameter], accepts: list[list[str]]) -> list[str]:
+    if not any(name in known for name in (*binding.NAMES["frames"], "video", "fps")):
         return ["text-to-image"]
     made = ["text-to-video"] if [] in accepts else []
     made += ["image-to-video"] if any("first_frame" in roles for roles in accepts) else []
@@ -210,7 +222,15 @@ def _config(source: loading.Source, part: str) -> Mapping[str, Any]:
     if source.folder is None or source.folder.is_file():
         return {}
     try:
-        content = json.loads((source.folder / part / "config.json").read_text("utf-8"))
+        content = json.loads((_place(source, source.folder, part) / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _place(source: loading.Source, folder: Path, part: str) -> Path:
+    """Where a component lies: a modular index names a folder for each."""
+    named = source.index.get(part)
+    if not source.modular or not isinstance(named, list) or not isinstance(named[-1], dict):
+        return folder / part
+    return Path(str(named[-1].get("pretrained_model_name_or_path"))) / str(named[-1].get("subfolder") or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -43,6 +44,8 @@ def libraries() -> Any:
     """The module `diffusers`; raises MissingExtra."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for noisy in ("torchao", "torch.utils._pytree"):  # kernels that this machine could not use anyway
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         import diffusers
         import torch  # noqa: F401  diffusers imports without it, and then has no pipelines
@@ -343,19 +346,20 @@ def _in_our_words(name: str, error: Exception) -> Exception:
         )
     if "out of memory" in text.lower():
         return error
-    if kind == "GatedRepoError" or "gated" in text.lower() or "401 Client" in text:
+    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):  # first: its text speaks of gated models too
+        return UnknownModel(
+            f"the hub has no model {name}", hint="Check the name; a private one needs HF_TOKEN.", requested_model=name
+        )
+    if kind == "GatedRepoError" or (isinstance(error, OSError) and ("gated" in text.lower() or "401 Client" in text)):
         return Unavailable(
             f"{name} is only given to people who accepted its licence",
             hint=f"Accept it on the page of {name}, then set HF_TOKEN.",
             retryable=False,
             model=name,
         )
-    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        return UnknownModel(
-            f"the hub has no model {name}", hint="Check the name; a private one needs HF_TOKEN.", requested_model=name
-        )
     offline = ("offline", "not fully cached", "connection", "couldn't connect", "locate the files", "resolve host", "network")
-    if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled") or any(word in text.lower() for word in offline):
+    unreached = isinstance(error, OSError) and any(word in text.lower() for word in offline)
+    if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled") or unreached:
         return Unavailable(
             f"{name} is not on this machine and the hub cannot be reached",
             hint="Go online once, or name a local folder.",

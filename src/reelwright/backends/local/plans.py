@@ -42,7 +42,9 @@ def place(pipe: Any, plan: Plan, device: str, dtype: Any, folder: Path) -> None:
         try:
             for name, component in getattr(pipe, "components", {}).items():
                 if isinstance(component, torch.nn.Module):
-                    _in_groups(component, device, None if where is None else where / name)
+                    # Pipelines read tables of decoders (LTX: `latents_mean`) without calling them: those have to stay in RAM.
+                    kept = where is None or "vae" in name
+                    _in_groups(component, device, None if kept else where / name)
         except (ValueError, NotImplementedError, AttributeError) as error:
             raise Unsupported(f"{type(pipe).__name__} cannot be offloaded in groups: {error}") from None
 

@@ -117,9 +117,8 @@ def _normalised(vae: Any, latents: Any) -> Any:
     """As pipelines hold them while they work: with the mean taken away and the spread made one."""
     import torch
 
-    mean, spread = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
-    mean = getattr(vae, "latents_mean", None) if mean is None else mean
-    spread = getattr(vae, "latents_std", None) if spread is None else spread
+    held = dict(vae.named_buffers())  # LTX keeps them there, others in the configuration
+    mean, spread = (getattr(vae.config, name, held.get(name)) for name in ("latents_mean", "latents_std"))
     if mean is not None and spread is not None:
         shape = (1, -1, 1, 1)
         return (latents - torch.as_tensor(mean).reshape(shape)) / torch.as_tensor(spread).reshape(shape)

@@ -16,6 +16,8 @@ from reelwright.backends.local.hardware import let_go
 from reelwright.catalog.fit import Plan
 
 Key = tuple[Any, ...]
+_LOOK_S = 0.2
+"""Seconds between two looks of who waits for a model, at whether it is still wanted."""
 
 
 @dataclass
@@ -67,13 +69,16 @@ class Residency:
             gate = self._loading.setdefault(key, threading.Lock())
         _acquire(gate, waiting)
         try:
-            found = self._held.get(key)
+            while (found := self._held.get(key)) is not None:
+                if found.lock.acquire(timeout=_LOOK_S):
+                    break
+                waiting()  # it may also have been let go meanwhile: its lock is then never free again
             if found is None:
                 found = load()
+                found.lock.acquire()  # before anybody can see it, and let it go
                 with self._lock:
                     self._held[key] = found
                 self._watch()
-            _acquire(found.lock, waiting)
         finally:
             gate.release()
         try:
@@ -120,20 +125,25 @@ class Residency:
         return None
 
     def _watch(self) -> None:
-        if not self._watching:
+        with self._lock:
+            if self._watching:
+                return
             self._watching = True
-            threading.Thread(target=self._look, name="idle models", daemon=True).start()
+        threading.Thread(target=self._look, name="idle models", daemon=True).start()
 
     def _look(self) -> None:
-        while self._held:
+        while True:
+            with self._lock:  # with `_watch`: a model that comes at this moment needs a new thread
+                if not self._held:
+                    self._watching = False
+                    return
             time.sleep(min(5.0, max(0.05, self.ttl / 4)))
             if self.ttl > 0:
                 self.unload(idle=self.ttl)
-        self._watching = False
 
 
 def _acquire(lock: threading.Lock, waiting: Callable[[], None]) -> None:
-    while not lock.acquire(timeout=0.2):
+    while not lock.acquire(timeout=_LOOK_S):
         waiting()
 
 

@@ -44,13 +44,16 @@ class Watch:
         decoder = getattr(getattr(self._pipe, "vae", None), "decoder", None)
         if decoder is not None:
             handles.append(decoder.register_forward_pre_hook(self._decoding, with_kwargs=True))
-        self._pipe.progress_bar = self._bar
+        drawing = list(_drawing(self._pipe))
+        for each in drawing:
+            each.progress_bar = self._bar
         try:
             yield self._callbacks()
         finally:
             for handle in handles:
                 handle.remove()
-            del self._pipe.progress_bar
+            for each in drawing:
+                vars(each).pop("progress_bar", None)
             self._reset()
 
     def _reset(self) -> None:
@@ -125,6 +128,20 @@ class Watch:
         self._total = max(self._total, self._done)
         self._stage = "denoise"
         self._run.step(self._done, self._total, "denoise")
+
+
+def _drawing(pipe: Any) -> Iterator[Any]:
+    """What draws a progress bar: a pipeline, or the loops among a modular one's blocks (notes, 3.7)."""
+    blocks = getattr(pipe, "_blocks", None)
+    if blocks is None:
+        yield pipe
+        return
+    left = [blocks]
+    while left:
+        block = left.pop()
+        left += getattr(block, "sub_blocks", {}).values()
+        if hasattr(block, "progress_bar"):
+            yield block
 
 
 class _Bar:

@@ -43,10 +43,13 @@ def header(path: Path) -> dict[str, Any]:
             raise _damaged(path, "it ends within its header")
         try:
             found: dict[str, Any] = json.loads(file.read(length))
-        except ValueError:
+            found.pop("__metadata__", None)
+            told = [(str(each["dtype"]), math.prod(each["shape"]), each["data_offsets"][1]) for each in found.values()]
+            end = 8 + length + max((last for *_, last in told), default=0)
+        except (ValueError, RecursionError):
             raise _damaged(path, "its header is not JSON") from None
-    found.pop("__metadata__", None)
-    end = 8 + length + max((each["data_offsets"][1] for each in found.values()), default=0)
+        except (AttributeError, KeyError, IndexError, TypeError):
+            raise _damaged(path, "its header does not say where the tensors are") from None
     if end > size:
         raise _damaged(path, f"it has {size:,} bytes and should have {end:,}")
     return found
