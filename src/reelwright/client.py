@@ -21,7 +21,7 @@ from reelwright.references import with_assets
 from reelwright.request import GenerationRequest, Input
 from reelwright.run import LocalRun, Progress
 from reelwright.settings import Settings, current
-from reelwright.storyboard import Storyboard, plain
+from reelwright.storyboard import FINAL, Storyboard, plain, profiled
 from reelwright.storyfile import load
 from reelwright.studio import Result
 from reelwright.types import Role, VideoSpec
@@ -132,6 +132,7 @@ class Client:
         *,
         folder: str | Path | None = None,
         encoding: Encoding | None = None,
+        profile: str = FINAL,
         on_progress: Callable[[Progress], None] | None = None,
         cancel: Cancel | None = None,
     ) -> Result:
@@ -142,7 +143,8 @@ class Client:
             file = Path(board)
             path = Path(output) if output is not None else file.with_suffix(".mp4")
             loaded, where = load(file), Path(folder) if folder is not None else file.parent
-        return self._made(self.submit(loaded, where, 0, _file(path, encoding)), path, on_progress, cancel)
+        made = self.submit(profiled(loaded, profile), where, 0, _file(path, encoding))
+        return self._made(made, path, on_progress, cancel)
 
     def generate_video(
         self,

@@ -22,7 +22,7 @@ from reelwright.media.encode import Encoding
 from reelwright.request import PRESETS, GenerationRequest, Input
 from reelwright.run import LocalRun, Progress
 from reelwright.settings import Settings
-from reelwright.storyboard import Scene, Storyboard, TransitionSpec
+from reelwright.storyboard import FINAL, Scene, Storyboard, TransitionSpec
 from reelwright.storyfile import load
 from reelwright.studio import Result, Studio, spec_json
 from reelwright.types import Frame, Role
@@ -95,6 +95,7 @@ def render(
     *,
     folder: str | Path | None = None,
     encoding: Encoding | None = None,
+    profile: str = FINAL,
     settings: Settings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_preview: Callable[[Frame], None] | None = None,
@@ -103,16 +104,17 @@ def render(
     """A storyboard, or the file of one, as a film.
 
     `output`: a file (beside the storyboard, or in the output folder, by default). `folder`: where the files that it
-    names are (the storyboard's folder). Raises BadStoryboard with every fault, and what `generate` raises.
+    names are (the storyboard's folder). `profile`: "draft", "final", or one of its own. Raises BadStoryboard with every
+    fault, and what `generate` raises.
     """
     studio = _studio(settings)
     run = LocalRun(on_progress, on_preview, cancel)
     if isinstance(board, Storyboard):
         path = place(output, board.title or "film", studio.settings.output_folder)
-        return studio.render(board, path, Path(folder or "."), encoding, run)
+        return studio.render(board, path, Path(folder or "."), encoding, run, profile)
     file = Path(board)
     path = Path(output) if output is not None else file.with_suffix(".mp4")
-    return studio.render(load(file), path, Path(folder) if folder is not None else file.parent, encoding, run)
+    return studio.render(load(file), path, Path(folder) if folder is not None else file.parent, encoding, run, profile)
 
 
 def generate_video(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,28 @@ class Title:
 
     def __post_init__(self) -> None:
         hold(self)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a film is made in one go of several, such as a draft: other models, another quality (M15).
+
+    `model`: for every scene; `models`: for scenes by their names (ids, or numbers from 1). `quality`, `size`, `fps`: of the
+    film. `options`: of every scene, beside its own.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  pydantic reads it from the class
+
+    model: Annotated[str, MinLen(1), MaxLen(256)] | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    quality: Literal["draft", "standard", "high", "premium"] | None = None
+    size: str | None = None
+    fps: Annotated[float, Interval(ge=1, le=240)] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+DRAFT, FINAL = "draft", "final"
+"""Profiles that every storyboard has: drawn scenes in draft quality, and the film as it is written."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +190,7 @@ class Storyboard:
     it. `model`, `seed`, `transition`, `negative`: for every scene that has none of its own. `sound`: under the film.
     `references`: pictures of who or what is to look the same in every scene, for models that take them; `loras`: for every
     scene whose model takes them.
+    `profiles`: ways to make it by name; there is always a "draft" and a "final".
     `letters`, `titles`: style of captions and of titles. `subtitles`: an SRT or WebVTT file burned in over the film.
     """
 
@@ -191,6 +214,7 @@ class Storyboard:
     subtitles: Annotated[str, MinLen(1), MaxLen(4096)] | None = None
     references: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(4096)], ...], MaxLen(16)] = ()
     loras: Annotated[tuple[Lora, ...], MaxLen(8)] = ()
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hold(self)
@@ -295,6 +319,31 @@ class Storyboard:
                         field=f"scenes.{index}.transition",
                     )
             before = after
+
+
+def profiled(board: Storyboard, name: str) -> Storyboard:
+    """The storyboard as a profile makes it; raises RequestError for a name that it does not have.
+
+    Scenes of another model lose the options that were meant for the first one.
+    """
+    profile = board.profiles.get(name)
+    if profile is None:
+        if name == FINAL:
+            return board
+        if name != DRAFT:
+            names = ", ".join(sorted({DRAFT, FINAL, *board.profiles}))
+            raise RequestError(f"there is no profile {name!r}", hint=f"There are: {names}.", field="profile")
+        profile = Profile(model="placeholder", quality=None if board.size else "draft")
+    scenes = []
+    for index, scene in enumerate(board.scenes):
+        model = profile.models.get(board.name(index), profile.model)
+        if scene.clip is None and model is not None and model != (scene.model or board.model):
+            scene = replace(scene, model=model, options=dict(profile.options))
+        elif profile.options:
+            scene = replace(scene, options={**scene.options, **profile.options})
+        scenes.append(scene)
+    changed = {key: each for key in ("quality", "size", "fps") if (each := getattr(profile, key)) is not None}
+    return replace(board, scenes=tuple(scenes), **changed)
 
 
 def schema() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from reelwright.media import fonts
 from reelwright.media.encode import Encoding
 from reelwright.request import PRESETS, GenerationRequest
 from reelwright.run import FoundRun, LocalRun
-from reelwright.storyboard import Storyboard, TransitionSpec, plain
+from reelwright.storyboard import FINAL, Storyboard, TransitionSpec, plain, profiled
 from reelwright.types import VideoSpec
 
 
@@ -135,7 +135,7 @@ class Studio:
         try:
             model = request.model or self._defaults()[1 if request.inputs else 0]
 
-            first, instead = takes.usable(model)
+            first, instead = takes.usable(model, request)
 
             def with_card(card: catalog.Card) -> Planned:
                 as_asked = card is first and not instead  # another model is not asked for what only that one knows
@@ -257,8 +257,11 @@ class Studio:
         folder: Path | None = None,
         encoding: Encoding | None = None,
         run: LocalRun | None = None,
+        profile: str = FINAL,
     ) -> Result:
         """The storyboard as a film, written to `output`; files that it names are looked for from `folder`.
+
+        `profile`: one of its ways to be made; in a draft, scenes that are final already stand as they are.
 
         Scenes and segments that were made before are used again. Raises BadStoryboard, MissingAsset, MediaError and
         what models raise; a model that fails is replaced by the placeholder, and a note says so.
@@ -271,8 +274,9 @@ class Studio:
         _hold_place(output)
         takes = self._takes(run)
         try:
-            board = self._filled_board(board)
-            direction = Direction(board, takes, run, self._defaults())
+            final = None if profile == FINAL else self._filled_board(board)
+            board = self._filled_board(profiled(board, profile))
+            direction = Direction(board, takes, run, self._defaults(), final)
             planned = direction.planned()
             direction.film(planned)  # what would stop the film stops it before a model works
             direction.make(planned)
@@ -321,13 +325,15 @@ class Studio:
         folder: Path | None = None,
         ending: str = ".mp4",
         find: Callable[[str], Path] | None = None,
+        profile: str = FINAL,
     ) -> Plan:
         """What rendering would do, without doing it; `find` turns references into files, if they are no files themselves."""
         run = FoundRun(folder=folder or Path(), finder=find)
         takes = self._takes(run)
         try:
-            board = self._filled_board(board)
-            direction = Direction(board, takes, run, self._defaults())
+            final = None if profile == FINAL else self._filled_board(board)
+            board = self._filled_board(profiled(board, profile))
+            direction = Direction(board, takes, run, self._defaults(), final)
             planned = direction.planned()
             film = direction.film(planned)
         finally:
@@ -398,11 +404,12 @@ class Studio:
             "scenes": [_scene_json(scene) for scene in planned],
             "versions": manifest.versions(),
             "notes": list(run.notes),
-            **{name: run.memory[name] for name in ("work", "cost") if run.memory.get(name)},
         }
         encoding = replace(encoding, metadata={**manifest.tags(content, title[:200]), **encoding.metadata})
         rendered = render(film, output, encoding, self.results, self.speeds, run, self.settings.workers)
         content["notes"] = list(run.notes)
+        # Only beside: how long it took and what it cost does not belong to the film, which is the same each time.
+        content |= {name: run.memory[name] for name in ("work", "cost") if run.memory.get(name)}
         if content["inputs"]:  # only beside: the film itself is the same wherever it lies
             content["folder"] = _way(output.parent, run.folder)
         manifest.write(content, output)

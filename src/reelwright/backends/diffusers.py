@@ -174,7 +174,7 @@ class Diffusers:
             spec = VideoSpec(shot.width, shot.height, shot.fps, shot.frames)
             samples = outputs.sound(output, held.pipe, spec) if shot.card.audio else None
             del output
-        run.note(f"{shot.card.title} on {_named(job.device)}, {plan.name}, {spent:.1f} s.")
+        run.note(f"{shot.card.title} on {_named(job.device)}, {plan.name}.")
         self._learn(job, need, height.gb, spent)
         work = {
             "model": shot.card.id,

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from reelwright.cli import desk, edit, look, make, models, report, serve
+from reelwright.cli import desk, edit, look, make, models, report, serve, weigh
 
 app = typer.Typer(
     name="reel",
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (make, edit, look, serve):
+for group in (make, weigh, edit, look, serve):
     group.add_to(app)
 app.add_typer(models.app, name="models")
 

@@ -69,6 +69,14 @@ def workshop() -> Workshop:
     return Workshop()
 
 
+def costs() -> list[dict[str, Any]]:
+    """Orders from hosted models that this machine's workers made."""
+    from reelwright.jobs.costs import StorePurse
+
+    shop = workshop()
+    return StorePurse(shop.store, shop.settings).orders()
+
+
 class Here:
     """The calls of Client that are about jobs, on this machine's own store."""
 

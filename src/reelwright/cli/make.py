@@ -20,6 +20,7 @@ CodecName = Annotated[
     str | None, typer.Option(help="h264, h265, av1, vp9, prores, gif or webp; by the file's ending if left out.")
 ]
 Bitrate = Annotated[int | None, typer.Option(help="Ceiling of the bitrate in kbit/s.")]
+ProfileName = Annotated[str, typer.Option("--profile", help="How it is made: draft, final, or a profile of its own.")]
 Given = Annotated[
     list[str] | None, typer.Option("--input", help="As ROLE=FILE: last_frame, source, control, reference ...; may be repeated.")
 ]
@@ -214,14 +215,18 @@ def check(board: Board) -> None:
     report.give(content, "\n".join([*lines, f"{board}: {scenes}, no problems."]))
 
 
-def plan(board: Board) -> None:
+def plan(board: Board, profile: ProfileName = "final") -> None:
     """Say what rendering will make, what is there already, and how long it will take."""
+    from reelwright.storyboard import profiled
     from reelwright.storyfile import load
     from reelwright.studio import Studio
 
     loaded = load(board)
     there = desk.client()
-    made = Studio().plan(loaded, board.parent).json() if there is None else there.plan(loaded, board.parent)
+    if there is None:
+        made = Studio().plan(loaded, board.parent, profile=profile).json()
+    else:
+        made = there.plan(profiled(loaded, profile), board.parent)
     if report.as_json:
         report.give(made, "")
         return
@@ -244,12 +249,22 @@ def plan(board: Board) -> None:
 
 
 def render(
-    board: Board, output: Output = None, codec: CodecName = None, bitrate: Bitrate = None, hardware: Hardware = False
+    board: Board,
+    output: Output = None,
+    profile: ProfileName = "final",
+    codec: CodecName = None,
+    bitrate: Bitrate = None,
+    hardware: Hardware = False,
 ) -> None:
     """Render a storyboard to a film; what did not change since the last time is used again."""
     with report.working("Rendering") as run:
         made = desk.maker().render(
-            board, output, encoding=_encoding(codec, bitrate, hardware), on_progress=run.on_progress, cancel=run.cancel
+            board,
+            output,
+            encoding=_encoding(codec, bitrate, hardware),
+            profile=profile,
+            on_progress=run.on_progress,
+            cancel=run.cancel,
         )
     report.result(made)
 

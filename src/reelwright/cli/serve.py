@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reelwright.cli import desk, report
+from reelwright.cli import desk, report, weigh
 
 if TYPE_CHECKING:
     from reelwright.client import JobStatus
@@ -234,6 +234,9 @@ def list_keys(context: typer.Context) -> None:
     names = ("id", "name", "owner", "scopes", "expires_at", "revoked_at", "used_at")
     rows = [tuple(", ".join(key[name]) if name == "scopes" else key[name] for name in names) for key in known]
     report.table("Keys", ("Id", "Name", "Owner", "Scopes", "Expires", "Revoked", "Used"), rows)
+
+
+keys.command("set")(weigh.set_key)
 
 
 @keys.command("new")

@@ -17,16 +17,21 @@ from reelwright.media.decode import first_frame
 from reelwright.media.letters import set_type
 from reelwright.run import LocalRun
 from reelwright.storyboard import Scene, Storyboard, Title
+from reelwright.types import VideoSpec
 
 
 @dataclass(frozen=True)
 class Direction:
-    """What one storyboard is made with: `models` are the defaults for text and for an image."""
+    """What one storyboard is made with: `models` are the defaults for text and for an image.
+
+    `final`: the same film as it will be in the end; scenes of it that are made already stand in this one (M15).
+    """
 
     board: Storyboard
     takes: Takes
     run: LocalRun
     models: tuple[str, str]
+    final: Storyboard | None = None
 
     def planned(self) -> list[Planned]:
         """Every scene with everything decided; raises what a scene cannot be planned for, with its name."""
@@ -34,7 +39,20 @@ class Direction:
         for index in order(self.board):
             with _about(self.board, index):
                 found[index] = self.takes.of_scene(self.board, index, found, self.models)
+        if self.final is not None:
+            found |= self._final(self.final)
         return [found[index] for index in range(len(self.board.scenes))]
+
+    def _final(self, final: Storyboard) -> dict[int, Planned]:
+        """The scenes that a model has made for the final film already, at this film's size and rate."""
+        width, height = self.board.dimensions
+        planned: dict[int, Planned] = {}
+        for index in order(final):
+            seconds = Fraction(str(final.scenes[index].seconds or 3.0))
+            spec = VideoSpec(width, height, self.board.rate, max(1, round(seconds * self.board.rate)))
+            with suppress(ReelwrightError, KeyError):
+                planned[index] = self.takes.of_scene(final, index, planned, self.models, spec)
+        return {index: each for index, each in planned.items() if each.ready and not each.drawn and each.shot is not None}
 
     def _instead(self, index: int, planned: Sequence[Planned], card: catalog.Card) -> Planned:
         """The same scene with another model, without options that were meant for the first."""

@@ -27,12 +27,14 @@ from reelwright.errors import (
 )
 from reelwright.jobs.measured import Speeds
 from reelwright.jobs.results import Results
+from reelwright.jobs.routing import AUTO, routed
 from reelwright.media import camera, edit, grade, sound
 from reelwright.media.decode import open_video
 from reelwright.media.encode import Encoding, save
 from reelwright.media.stills import save_picture
 from reelwright.request import GenerationRequest, Input
 from reelwright.run import LocalRun
+from reelwright.settings import current
 from reelwright.storyboard import Scene, Storyboard
 from reelwright.types import Chunk, Role, Video, VideoSpec
 
@@ -102,13 +104,14 @@ class Takes:
             if not self._anything or not ("/" in name or "\\" in name or Path(name).exists()):
                 raise
         from reelwright.backends.local.discovery import card_of
-        from reelwright.settings import current
 
         return card_of(name, current())
 
-    def usable(self, name: str) -> tuple[Card, tuple[str, ...]]:
-        """The card of this name; if it has none, or its model cannot be used at all, the first of the fallback that was set,
-        with a note. Raises what `card` and the backend's check raise if none was set."""
+    def usable(self, name: str, request: GenerationRequest) -> tuple[Card, tuple[str, ...]]:
+        """The card of this name, `auto` being one of the routes; if it has none, or its model cannot be used at all, the first
+        of the fallback that was set, with a note. Raises what `card` and the backend's check raise if none was set."""
+        if name == AUTO:
+            return routed(request, current(), self.backend)
         try:
             card = self.card(name)
             self.backend(card)
@@ -218,14 +221,24 @@ class Takes:
 
     # ---- a storyboard's scene
 
-    def of_scene(self, board: Storyboard, index: int, earlier: dict[int, Planned], models: tuple[str, str]) -> Planned:
-        """A take of scene `index`; `earlier` holds the scenes it may start from, `models` the defaults (text, image)."""
+    def of_scene(
+        self,
+        board: Storyboard,
+        index: int,
+        earlier: dict[int, Planned],
+        models: tuple[str, str],
+        film: VideoSpec | None = None,
+    ) -> Planned:
+        """A take of scene `index`; `earlier` holds the scenes it may start from, `models` the defaults (text, image).
+
+        `film`: what the take is brought to, if that is not the storyboard's own size and rate.
+        """
         scene, (width, height) = board.scenes[index], board.dimensions
         narration = self._narration(scene)
         if scene.clip is not None:
             return self._of_clip(board, index, scene, narration)
         seconds = Fraction(str(scene.seconds or 3.0))
-        spec = VideoSpec(width, height, board.rate, max(1, round(seconds * board.rate)))
+        spec = film or VideoSpec(width, height, board.rate, max(1, round(seconds * board.rate)))
         source = board.source_of(index)
         made: dict[str, str] = {}
         ref = scene.image
@@ -235,7 +248,10 @@ class Takes:
             made = {ref: f"last frame of {before.take.key}"}
         inputs = (() if ref is None else (Input(Role.FIRST_FRAME, ref),)) + scene.inputs
         model = scene.model or board.model or models[1 if inputs else 0]
-        card, instead = self.usable(model)
+        asked = GenerationRequest(
+            scene.prompt, width=width, height=height, seconds=float(seconds), fps=float(board.rate), inputs=inputs
+        )
+        card, instead = self.usable(model, asked)
         inputs, told = _with_references(inputs, board, card)
         options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
         if "camera_strength" in card.options:
