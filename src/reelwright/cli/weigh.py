@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,9 @@ def compare(
     """Make the same clip by several models, and show them side by side."""
     from reelwright.comparing import compare as compared
 
-    fields: dict[str, Any] = {name: each for name, each in (("seconds", seconds), ("seed", seed)) if each is not None}
+    fields: dict[str, Any] = {"seed": zlib.crc32(prompt.encode()) if seed is None else seed}
+    if seconds is not None:
+        fields["seconds"] = seconds
 
     def make(name: str, path: Path) -> Any:
         with report.working(name) as run:

@@ -12,7 +12,7 @@ from reelwright.types import Frame, Video, VideoSpec
 
 _GAP = 4
 """px between two clips."""
-_LABEL = LetterStyle(size=0.055, weight="bold", position="bottom-left", box="#000000a0", outline=0.0, margin=0.02, max_lines=2)
+_LABEL = LetterStyle(size=0.055, weight="bold", position="top-left", box="#000000a0", outline=0.0, margin=0.02, max_lines=2)
 
 
 def beside(videos: Sequence[Video], labels: Sequence[str], width: int = 1920) -> Video:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,17 @@ from reelwright.errors import ReelwrightError
 class Call:
     """A request to a provider's own base address.
 
-    `path` is joined to the base. `json` or `form` is the body, `files` are parts of a form: (name, file name, bytes, type).
+    `path` is joined to the base. `json` or `form` is the body, `files` are parts of a form: (name, file name, bytes, type), where
+    a part without a file name is a plain field. `timeout`: seconds until an answer, for those that answer when they are done.
     """
 
     method: str
     path: str
     json: Mapping[str, Any] | None = None
     form: Mapping[str, str] | None = None
-    files: tuple[tuple[str, str, bytes, str], ...] = ()
+    files: tuple[tuple[str, str | None, bytes, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,4 +66,12 @@ class Failed:
     error: ReelwrightError
 
 
-Outcome = Pending | Finished | Failed
+@dataclass(frozen=True)
+class Then:
+    """Another call is needed to tell; `means` reads its answer."""
+
+    call: Call
+    means: Callable[[Answer], Outcome]
+
+
+Outcome = Pending | Finished | Failed | Then

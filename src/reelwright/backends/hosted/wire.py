@@ -8,15 +8,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from reelwright.backends.hosted.call import Answer, Call
-from reelwright.errors import MissingExtra, ProviderFailed, ReelwrightError, RequestError, TimedOut, Unavailable
-from reelwright.fetching import Fetcher
+from reelwright.errors import MissingExtra, ProviderFailed, ReelwrightError, RequestError, TimedOut, TooLarge, Unavailable
 
 _MOST = 64 * 1024**2
 """Bytes of an answer; results of providers that answer with the video itself have a limit of their own."""
@@ -54,38 +54,52 @@ class Breaker:
 
 @dataclass
 class Wire:
-    """Calls of one provider. `base`: its address; `headers`: with its credentials, sent nowhere else."""
+    """Calls of one provider. `base`: its address; `credentials`: the headers with its key, made for each call and sent nowhere
+    else; `secrets`: the key itself, which is taken out of whatever comes back."""
 
     name: str
     base: str
-    headers: Mapping[str, str]
+    credentials: Callable[[], Mapping[str, str]]
     breaker: Breaker
+    secrets: tuple[str, ...] = ()
     timeout: float = 60.0
 
     def send(self, call: Call, *, most: int = _MOST) -> Answer:
         """Make one call. Raises NotSent (no connection), TimedOut, ProviderFailed (it broke off), Unavailable (left alone)."""
+        with self._called(call) as got:
+            return self._answer(got, _read(got, most, self.name))
+
+    def save(self, call: Call, path: Path, most: int) -> Answer:
+        """Make one call and write what it answers to a file, unless it is an error. Raises TooLarge, and what `send` raises."""
+        with self._called(call) as got:
+            if got.status_code >= 300:
+                return self._answer(got, _read(got, _MOST, self.name))
+            size = 0
+            with path.open("wb") as file:
+                for piece in got.iter_raw():
+                    size += len(piece)
+                    if size > most:
+                        raise TooLarge(f"the file of {self.name} is larger than {most} bytes", hint="Make it smaller.", most=most)
+                    file.write(piece)
+            return self._answer(got, b"")
+
+    @contextmanager
+    def _called(self, call: Call) -> Iterator[Any]:
         try:
             import httpx2 as httpx
         except ModuleNotFoundError as error:
             raise MissingExtra("hosted models are called through httpx2", hint="pip install 'reelwright[client]'") from error
         self.breaker.hold()
-        url = self._url(call.path)
-        body: dict[str, Any] = {}
-        if call.files:
-            body = {"data": dict(call.form or {}), "files": [(name, (file, data, kind)) for name, file, data, kind in call.files]}
-        elif call.form is not None:
-            body = {"data": dict(call.form)}
-        elif call.json is not None:
-            body = {"json": dict(call.json)}
+        url, body = self._url(call.path), _body(call)
+        headers = {"Accept-Encoding": "identity", **self.credentials(), **call.headers}
+        timeout = httpx.Timeout(call.timeout or self.timeout, connect=10.0)
         try:
             with (
-                httpx.Client(
-                    timeout=httpx.Timeout(self.timeout, connect=10.0), trust_env=False, follow_redirects=False
-                ) as client,
-                client.stream(call.method, url, headers={**self.headers, **call.headers}, **body) as got,
+                httpx.Client(timeout=timeout, trust_env=False, follow_redirects=False) as client,
+                client.stream(call.method, url, headers=headers, **body) as got,
             ):
-                content = _read(got, most, self.name)
-                answer = Answer(got.status_code, {k.lower(): v for k, v in got.headers.items()}, _json(content), content)
+                yield got
+                self.breaker.told(got.status_code < 500)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             self.breaker.told(False)
             raise NotSent(f"{self.name} cannot be reached", hint="Is this machine online?", provider=self.name) from error
@@ -95,8 +109,11 @@ class Wire:
         except httpx.HTTPError as error:
             self.breaker.told(False)
             raise ProviderFailed(f"{self.name} broke off: {type(error).__name__}", provider=self.name) from error
-        self.breaker.told(answer.status < 500)
-        return answer
+
+    def _answer(self, got: Any, content: bytes) -> Answer:
+        for secret in filter(None, self.secrets):
+            content = content.replace(secret.encode(), b"***")
+        return Answer(got.status_code, {k.lower(): v for k, v in got.headers.items()}, _json(content), content)
 
     def _url(self, path: str) -> str:
         """The path at the base; an address elsewhere is refused, for the credentials go with it."""
@@ -106,12 +123,21 @@ class Wire:
         return url
 
 
+def _body(call: Call) -> dict[str, Any]:
+    if call.files:
+        parts = [(name, (file, data, kind) if file else (None, data)) for name, file, data, kind in call.files]
+        return {"data": dict(call.form or {}), "files": parts}
+    if call.form is not None:
+        return {"data": dict(call.form)}
+    return {} if call.json is None else {"json": dict(call.json)}
+
+
 def _read(got: Any, most: int, name: str) -> bytes:
     parts, size = [], 0
-    for piece in got.iter_bytes():
+    for piece in got.iter_raw():
         size += len(piece)
         if size > most:
-            raise ProviderFailed(f"{name} answered with more than {most} bytes", retryable=False, provider=name)
+            raise TooLarge(f"{name} answered with more than {most} bytes", hint="Ask for less.", most=most)
         parts.append(piece)
     return b"".join(parts)
 
@@ -130,18 +156,17 @@ def paused(attempt: int, *, first: float = 1.0, most: float = 15.0) -> float:
     return float(min(most, first * 1.5**attempt) * random.uniform(0.75, 1.25))
 
 
-def downloaded(url: str, path: Path, fetcher: Fetcher, *, most: int, seconds: float, still_wanted: Callable[[], None]) -> None:
-    """Write what is at a URL to a file; tried again when it breaks off. Raises what the fetcher raises, and Cancelled."""
-    attempts = 4
-    for attempt in range(attempts):
+def again(attempt: Callable[[], object], still_wanted: Callable[[], None], tries: int = 4) -> None:
+    """Do what may be repeated until it goes well: a download. Raises what it raises in the end, and Cancelled."""
+    for count in range(tries):
         still_wanted()
         try:
-            fetcher.fetch(url, path, most=most, seconds=seconds)
+            attempt()
             return
         except ReelwrightError as error:
-            if not error.retryable or attempt == attempts - 1:
+            if not error.retryable or count == tries - 1:
                 raise
-        deadline = time.monotonic() + paused(attempt)
+        deadline = time.monotonic() + paused(count)
         while time.monotonic() < deadline:
             still_wanted()
             time.sleep(0.1)

@@ -6,8 +6,8 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ def choose_attention(pipe: Any, wanted: str) -> str:
         if not hasattr(module, "set_attention_backend"):
             raise Unsupported(f"{type(module).__name__} has one kind of attention only", hint="Leave `attention` out.")
         try:
-            module.set_attention_backend(wanted)
+            with _own_attention():
+                module.set_attention_backend(wanted)
         except RuntimeError as error:
             raise MissingExtra(f"the attention {wanted} is not installed: {error}", hint="Leave `attention` out.") from None
         except ValueError as error:
@@ -143,6 +144,18 @@ def choose_attention(pipe: Any, wanted: str) -> str:
         ):
             raise Unsupported(f"{type(module).__name__} would ignore the attention {wanted}", hint="Leave `attention` out.")
     return wanted
+
+
+@contextmanager
+def _own_attention() -> Iterator[None]:
+    """What diffusers also sets for the whole process, every other model and shot after this one, is set back."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as Registry
+
+    before = Registry.get_active_backend()[0]
+    try:
+        yield
+    finally:
+        Registry.set_active_backend(before)
 
 
 def _processors(module: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""A TensorFlow SavedModel, converted to ONNX, as a model of Reelwright."""
