@@ -158,3 +158,27 @@ def test_progress_names_the_section() -> None:
     seen: list[str] = []
     made(Drifting(), shot_of(8.0), LocalRun(on_progress=lambda progress: seen.append(progress.stage)))
     assert {"denoise, section 1 of 3", "denoise, section 3 of 3"} <= set(seen)
+
+
+def test_a_pipeline_that_takes_prompts_over_time_gets_them_itself(tmp_path: Path) -> None:
+    """AnimateDiff with FreeNoise: another clip with a schedule, and the very same as before without it."""
+    pytest.importorskip("diffusers")
+    from reelwright.backends.diffusers import Diffusers
+    from reelwright.backends.local.discovery import content_of
+    from reelwright.backends.local.residency import RESIDENTS
+    from reelwright.settings import load
+    from tests.tiny.sd import VARIANTS
+
+    VARIANTS["animatediff"].build().save_pretrained(tmp_path / "model")
+    known = load(cache_folder=tmp_path / "cache")
+    content = content_of(str(tmp_path / "model"), known)
+    assert content["settings"]["schedule"] == "native"
+    content |= {"sizes": {"native": [[64, 64]], "step": 8, "least": 16}, "frames": {"default": 16, "most": 32}}
+    used = card_from(content)
+    clips = []
+    for options in ({}, {"schedule": ["1: a dog"]}, {}):
+        shot, _ = resolve(GenerationRequest("a cat", seconds=2, seed=1, options={"steps": 2, **options}), used, lambda ref: ref)
+        clips.append(np.stack([frame.y for frame in made(Diffusers(known), shot)]))
+    RESIDENTS.unload()
+    assert np.array_equal(clips[0], clips[2])
+    assert not np.array_equal(clips[0], clips[1])

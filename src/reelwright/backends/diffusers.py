@@ -212,8 +212,13 @@ class Diffusers:
                 how["step_cache"] = cache
             if options.get("compile"):
                 how["compile"] = True
+            if native_schedule(job.shot):
+                held.pipe.enable_free_noise(context_length=min(16, job.shot.frames), context_stride=4)
+                how["schedule"] = "free noise"
             yield how
         finally:
+            if "schedule" in how:
+                held.pipe.disable_free_noise()
             if cache != "none":
                 plans.disable_cache(held.pipe)
 
@@ -248,6 +253,11 @@ class Diffusers:
         plain = fit.need(job.shot.card, job.work, need.plan, machine, preflight.billions(job.source))
         factor = None if gb is None else gb / max(0.05, plain.vram_gb)
         self._experience.learn(job.shot.card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
+
+
+def native_schedule(shot: Shot) -> bool:
+    """Whether the pipeline itself takes prompts over time (AnimateDiff with FreeNoise)."""
+    return bool(shot.options.get("schedule")) and shot.card.settings.get("schedule") == "native"
 
 
 def pipeline_of(shot: Shot, source: loading.Source) -> str:

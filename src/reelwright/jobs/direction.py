@@ -63,7 +63,7 @@ class Direction:
     def make(self, planned: list[Planned]) -> None:
         """Have models make what they have to, each start frame before the scene that it is for; `planned` is changed."""
         replaced: set[int] = set()
-        for index in order(self.board):
+        for index in by_model(order(self.board), self.board, planned):
             with _about(self.board, index):
                 source = self.board.source_of(index)
                 if source is not None:
@@ -158,6 +158,19 @@ def order(board: Storyboard) -> list[int]:
             here = board.source_of(here)
         done.update(dict.fromkeys(reversed(chain)))
     return list(done)
+
+
+def by_model(indices: Sequence[int], board: Storyboard, planned: Sequence[Planned]) -> Iterator[int]:
+    """The same order with scenes of one model after one another, as far as start frames allow: a model is loaded once."""
+    left, done = list(indices), set[int]()
+    last: str | None = None
+    while left:
+        ready = [index for index in left if (source := board.source_of(index)) is None or source in done]
+        following = next((index for index in ready if planned[index].served == last and not planned[index].ready), ready[0])
+        last = planned[following].served
+        left.remove(following)
+        done.add(following)
+        yield following
 
 
 def _words(scene: Scene, board: Storyboard, frames: int) -> tuple[Words, ...]:

@@ -81,7 +81,7 @@ def _alike(pipeline: str) -> Card | None:
 
 def _like(card: Card, cls: Any) -> dict[str, Any]:
     """What models of one class have in common, from the card of one of them."""
-    shared = ("dtype", "full", "call", "names", "denoiser", "extra_frames", "decode_frames", "drop", "tiled")
+    shared = ("dtype", "full", "call", "names", "denoiser", "extra_frames", "decode_frames", "drop", "tiled", "schedule")
     sizes = card.sizes
     return {
         "family": card.family,

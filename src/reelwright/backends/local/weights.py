@@ -44,8 +44,8 @@ def header(path: Path) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads(file.read(length))
             found.pop("__metadata__", None)
-            told = [(str(each["dtype"]), math.prod(each["shape"]), each["data_offsets"][1]) for each in found.values()]
-            end = 8 + length + max((last for *_, last in told), default=0)
+            places = [_place(each["dtype"], each["shape"], *each["data_offsets"]) for each in found.values()]
+            end = 8 + length + max(places, default=0)
         except (ValueError, RecursionError):
             raise _damaged(path, "its header is not JSON") from None
         except (AttributeError, KeyError, IndexError, TypeError):
@@ -53,6 +53,13 @@ def header(path: Path) -> dict[str, Any]:
     if end > size:
         raise _damaged(path, f"it has {size:,} bytes and should have {end:,}")
     return found
+
+
+def _place(dtype: str, shape: list[int], first: int, last: int) -> int:
+    """Where a tensor ends; raises TypeError if its entry is not what it has to be."""
+    if not isinstance(dtype, str) or not all(type(each) is int and each >= 0 for each in (*shape, first, last)):
+        raise TypeError(dtype)
+    return last
 
 
 def _damaged(path: Path, why: str) -> WeightsInvalid:
@@ -149,7 +156,8 @@ def convert(path: Path) -> Path:
         ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    tensors = {name: each.contiguous().clone() for name, each in dict(content).items() if isinstance(each, torch.Tensor)}
+    found = content if isinstance(content, dict) else {}
+    tensors = {str(name): each.contiguous().clone() for name, each in found.items() if isinstance(each, torch.Tensor)}
     if not tensors:
         raise WeightsInvalid(f"{path.name} holds no tensors", file=path.name)
     names = {"pytorch_model": "model"}
