@@ -163,11 +163,12 @@ def test_progress_names_the_section() -> None:
 def test_a_pipeline_that_takes_prompts_over_time_gets_them_itself(tmp_path: Path) -> None:
     """AnimateDiff with FreeNoise: another clip with a schedule, and the very same as before without it."""
     pytest.importorskip("diffusers")
+    from tests.tiny.sd import VARIANTS
+
     from reelwright.backends.diffusers import Diffusers
     from reelwright.backends.local.discovery import content_of
     from reelwright.backends.local.residency import RESIDENTS
     from reelwright.settings import load
-    from tests.tiny.sd import VARIANTS
 
     VARIANTS["animatediff"].build().save_pretrained(tmp_path / "model")
     known = load(cache_folder=tmp_path / "cache")
