@@ -143,8 +143,7 @@ class Client:
             file = Path(board)
             path = Path(output) if output is not None else file.with_suffix(".mp4")
             loaded, where = load(file), Path(folder) if folder is not None else file.parent
-        made = self.submit(profiled(loaded, profile), where, 0, _file(path, encoding))
-        return self._made(made, path, on_progress, cancel)
+        return self._made(self.submit(profiled(loaded, profile), where, 0, _file(path, encoding)), path, on_progress, cancel)
 
     def generate_video(
         self,

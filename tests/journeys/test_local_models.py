@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from reelwright import manifest
 from reelwright.media.decode import open_video
+from reelwright.request import GenerationRequest
 
 pytestmark = pytest.mark.journey
 
@@ -100,6 +105,56 @@ def test_a_model_that_fails_is_served_by_the_next_one(models: Path, tmp_path: Pa
     assert any("cannot be used" in note and "mochi stands in" in note for note in told["notes"]), told["notes"]
     scene = manifest.read(tmp_path / "b.mp4")["scenes"][0]
     assert (scene["asked"], scene["served"]) == (str(broken), "mochi")
+
+
+def test_a_worker_that_is_killed_while_a_model_works_loses_nothing(models: Path, tmp_path: Path) -> None:
+    """J2, M3: `kill -9` of the worker in the middle of denoising; another worker makes the clip, once."""
+    from reelwright.client import Client
+
+    added = reel(tmp_path, "models", "add", str(models / "ltx"), "--id", "tiny", "--json")
+    assert added.returncode == 0, added.stderr
+    surroundings = {**os.environ, "REELWRIGHT_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("reel")), "serve", "--port", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, cwd=tmp_path, env=surroundings, **quiet)
+    try:
+        up_by = time.monotonic() + 120
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < up_by
+                assert server.poll() is None
+                time.sleep(0.1)
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wanted = GenerationRequest("a lake at dawn", "tiny", width=64, height=64, seconds=0.3, seed=1, options={"steps": 100})
+            job = client.start(wanted)
+            killed = False
+            deadline = time.monotonic() + 240
+            while not (state := client.job(job.id)).ended:
+                assert time.monotonic() < deadline, state
+                if not killed and state.stage == "denoise" and (state.step or 0) > 5:
+                    for pid in children(server.pid):
+                        os.kill(pid, signal.SIGKILL)
+                    killed = True
+                time.sleep(0.05)
+            assert killed, "it was too quick to be killed"
+            assert (state.state, state.attempt) == ("done", 2)
+            path = client.fetch(job.id, tmp_path / "a.mp4")
+        assert len(pictures(path)) == 9
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def children(pid: int) -> list[int]:
+    """The worker processes of a server: those that multiprocessing spawned to do work."""
+    started = psutil.Process(pid).children(recursive=True)
+    return [child.pid for child in started if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_a_card_is_written_and_the_model_goes_by_its_name(models: Path, tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def build_cosmos() -> Any:
 
 VARIANTS: dict[str, Variant] = {
     # Its positions along time are a table that is added whole: frames are as many as in it (or one): no step.
-    "latte": Variant(build_latte, "LattePipeline", (), (64, 64), frames=4, given=4, step=0, offset=4, size_step=8),
+    "latte": Variant(build_latte, "LattePipeline", (), (64, 64), frames=4, given=4, step=0, offset=4),
     "allegro": Variant(build_allegro, "AllegroPipeline", (), (128, 128), 24, 24, step=16, offset=24, size_step=8),
     # without one it fails: it expects a list of them
     "easyanimate": Variant(build_easyanimate, "EasyAnimatePipeline", call={"negative_prompt": ""}),

@@ -163,7 +163,7 @@ class Takes:
         inputs = {given.ref: given.digest for given in shot.inputs if given.ref not in made}
         if card.instant:
             as_drawn = (own.width, own.height, own.fps, own.frames) == (spec.width, spec.height, spec.fps, spec.frames)
-            take = Take(lambda: _conformed(self._generate(shot), spec), spec.frames, key, skips=as_drawn)
+            take = Take(lambda: edit.conform(self._generate(shot), spec), spec.frames, key, skips=as_drawn)
 
             def last() -> Path:
                 return self._last_frame(key, lambda: self._generate(_unlabelled(shot)))
@@ -171,7 +171,7 @@ class Takes:
             return Planned(name, take, card.id, card.id, shot, True, True, _nothing, last, notes, inputs)
         kept = self._results.path(shot.fingerprint, ".mp4")
         heard: Samples | None = (lambda: sound.decode(kept)) if card.audio else None
-        take = Take(lambda: _conformed(open_video(kept, audio=False), spec), spec.frames, key, heard)
+        take = Take(lambda: edit.conform(open_video(kept, audio=False), spec), spec.frames, key, heard)
         ready = self._results.find(shot.fingerprint, ".mp4") is not None
         return Planned(
             name,
@@ -249,18 +249,6 @@ class Takes:
         inputs = (() if ref is None else (Input(Role.FIRST_FRAME, ref),)) + scene.inputs
         model = scene.model or board.model or models[1 if inputs else 0]
         asked = GenerationRequest(
-            scene.prompt, width=width, height=height, seconds=float(seconds), fps=float(board.rate), inputs=inputs
-        )
-        card, instead = self.usable(model, asked)
-        inputs, told = _with_references(inputs, board, card)
-        options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
-        if "camera_strength" in card.options:
-            options |= {"camera_strength": scene.move.strength, "ease": scene.move.ease}
-        if "scene" in card.options:
-            options.setdefault("scene", index + 1)
-        if "labels" in card.options and (scene.caption or board.subtitles):
-            options.setdefault("labels", "raised")
-        request = GenerationRequest(
             prompt=scene.prompt,
             negative=board.negative if scene.negative is None else scene.negative,
             width=width,
@@ -269,9 +257,11 @@ class Takes:
             fps=float(board.rate),
             seed=board.seed if scene.seed is None else scene.seed,
             inputs=inputs,
-            loras=(*(board.loras if card.loras else ()), *scene.loras),
-            options=options,
         )
+        card, instead = self.usable(model, asked)
+        inputs, told = _with_references(inputs, board, card)
+        loras = (*(board.loras if card.loras else ()), *scene.loras)
+        request = replace(asked, inputs=inputs, loras=loras, options=_options(board, index, card))
         planned = self.of_request(request, card, spec, board.name(index), made)
         planned = replace(planned, asked=model if instead else planned.asked, notes=(*planned.notes, *instead, *told))
         return self._with(planned, narration, scene.narration)
@@ -309,7 +299,7 @@ class Takes:
             video = edit.trim(open_video(path, fps=board.rate, audio=False), scene.start, scene.start + shown)
             video = edit.hold(edit.retime(video, pace), spec.seconds)
             video = edit.fit(video, width, height)
-            return _exactly(grade.graded(camera.over_clip(video, scene.move), scene.effects), spec)
+            return edit.exactly(grade.graded(camera.over_clip(video, scene.move), scene.effects), spec)
 
         def heard() -> Iterator[Chunk]:
             samples = sound.decode(path, scene.start, shown)
@@ -369,6 +359,19 @@ class Takes:
         return None
 
 
+def _options(board: Storyboard, index: int, card: Card) -> dict[str, Any]:
+    """What a scene asks of its model, with what only some models know left out for the others."""
+    scene = board.scenes[index]
+    options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
+    if "camera_strength" in card.options:
+        options |= {"camera_strength": scene.move.strength, "ease": scene.move.ease}
+    if "scene" in card.options:
+        options.setdefault("scene", index + 1)
+    if "labels" in card.options and (scene.caption or board.subtitles):
+        options.setdefault("labels", "raised")
+    return options
+
+
 def _with_references(inputs: tuple[Input, ...], board: Storyboard, card: Card) -> tuple[tuple[Input, ...], tuple[str, ...]]:
     """The inputs with the film's references, if the model takes them beside the others; else a note that says so (S8)."""
     if not board.references or card.instant:
@@ -386,13 +389,3 @@ def _nothing() -> None:
 def _unlabelled(shot: Shot) -> Shot:
     """The shot without letters, for a scene that goes on from its last frame."""
     return replace(shot, options={**shot.options, "labels": "off"}) if "labels" in shot.options else shot
-
-
-def _conformed(video: Video, spec: VideoSpec) -> Video:
-    """A model's clip at the film's rate, size and length; a shorter one holds its last picture."""
-    video = edit.fit(edit.at_rate(edit.silent(video), spec.fps), spec.width, spec.height)
-    return _exactly(edit.hold(video, spec.seconds), spec)
-
-
-def _exactly(video: Video, spec: VideoSpec) -> Video:
-    return edit.trim(video, 0, spec.seconds) if video.spec.frames > spec.frames else video

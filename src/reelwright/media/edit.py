@@ -186,6 +186,16 @@ def hold(video: Video, seconds: float | Fraction) -> Video:
     return Video(made, frames(), samples, (video,))
 
 
+def conform(video: Video, spec: VideoSpec) -> Video:
+    """The video at the rate, size and length of `spec`, silent; a shorter one holds its last picture."""
+    return exactly(hold(fit(at_rate(silent(video), spec.fps), spec.width, spec.height), spec.seconds), spec)
+
+
+def exactly(video: Video, spec: VideoSpec) -> Video:
+    """The video cut to the length of `spec`, if it is longer."""
+    return trim(video, 0, spec.seconds) if video.spec.frames > spec.frames else video
+
+
 def loop(make: Callable[[], Video], seconds: float | Fraction) -> Video:
     """A video that starts over until `seconds` are full; `make` opens it anew each time."""
     first = make()

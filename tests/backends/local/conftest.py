@@ -21,7 +21,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tinies.Tinies:
 @pytest.fixture
 def known(tmp_path: Path) -> Settings:
     """Settings with a cache of this test's own, on the CPU."""
-    return Settings(_env_file=None, cache_folder=tmp_path / "cache", device="cpu")  # type: ignore[call-arg]
+    return Settings(_env_file=None, cache_folder=tmp_path / "cache", device="cpu")  # type: ignore[call-arg]  # pydantic-settings' own
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Memory that runs out: the next plan is tried and told, size and length stay, and nothing of the failed model is left (M3, J4)."""
+"""Memory that runs out: the next plan is tried and told, size and length stay, the failed model is gone (M3, M14, J4)."""
 
 from __future__ import annotations
 
@@ -74,8 +74,10 @@ def _starved(name: str, point: str, times: float, patch: pytest.MonkeyPatch) -> 
     return rooms.failing([], 1, 0)
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [(name, point) for name in FAMILIES for point in POINTS if name != "animatediff" or point in ("first step", "decode")],
+)
 def test_out_of_memory_goes_on_with_the_next_plan_and_tells_both(
     name: str, point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean: Callable[..., rooms.Made]
 ) -> None:

@@ -19,6 +19,7 @@ from reelwright.backends.local import hardware, loading, residency
 from reelwright.backends.local.residency import RESIDENTS, Loaded, Residency
 from reelwright.catalog.fit import Machine, Plan
 from reelwright.errors import Cancelled, OutOfMemory
+from reelwright.run import LocalRun, Progress
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +113,13 @@ def test_who_waits_for_a_model_says_so_and_can_be_cancelled(tmp_path: Path) -> N
     held = RESIDENTS.loaded()[0]
     stop = threading.Event()
     seen: list[str] = []
-    run = rooms.LocalRun(on_progress=lambda now: (seen.append(now.stage), stop.set() if "wait" in now.stage else None), cancel=stop)
+
+    def look(now: Progress) -> None:
+        seen.append(now.stage)
+        if "wait" in now.stage:
+            stop.set()
+
+    run = LocalRun(on_progress=look, cancel=stop)
     with held.lock, pytest.raises(Cancelled):
         Diffusers(known).generate(shot, run)
     assert "wait for the model" in seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,9 @@ def _loaded(pipe: Any, known: OrderedDict[str, str], lora: Lora, run: Run, setti
     if file:
         options["weight_name"] = file
     try:
-        pipe.load_lora_weights(repository, adapter_name=name, use_safetensors=True, **options)
+        with warnings.catch_warnings():  # peft finds a second LoRA worth a warning
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            pipe.load_lora_weights(repository, adapter_name=name, use_safetensors=True, **options)
     except Exception as error:  # noqa: BLE001  what three libraries raise for a file of another family differs
         raise _refused(pipe, lora, error) from None
     if name not in {each for names in pipe.get_list_adapters().values() for each in names}:
