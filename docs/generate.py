@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code, so that it cannot say anything else.
+"""Writes docs/reference and the README's table of models from the code, so that they cannot say anything else.
 
 `python docs/generate.py` writes, `python docs/generate.py --check` fails and names each file that differs.
 """
@@ -15,13 +15,15 @@ import sys
 import tempfile
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import annotated_types as at
 
-REFERENCE = Path(__file__).resolve().parent / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs/reference"
 NOTICE = "<!-- Written by docs/generate.py from the code; `make docs` writes it anew. -->"
 
 
@@ -151,41 +153,293 @@ def presets() -> str:
 
 # Models
 
+TASKS = {
+    "text-to-video": "Text to video",
+    "image-to-video": "Image to video",
+    "video-to-video": "Video to video",
+    "keyframes": "Between given frames, and keyframes with a camera",
+    "control": "Guided by a control video",
+    "animate": "A character that follows a video",
+    "upscale": "Upscaling",
+    "text-to-image": "Pictures",
+}
+"""What models are for -> how the reference calls it, in its order; a task that is not here comes after them."""
 
-def models() -> str:
-    """The models, from their cards."""
+LOCAL = ("command", "diffusers", "keyframes", "placeholder")
+"""Backends that work on the person's own machine."""
+
+MACHINES = (
+    ("No GPU: 8 cores, 32 GB of RAM", "cpu", 0, 32),
+    ("8 GB: RTX 4060, 32 GB of RAM", "RTX 4060", 8, 32),
+    ("12 GB: RTX 3060, 32 GB of RAM", "RTX 3060", 12, 32),
+    ("16 GB: RTX 4080, 64 GB of RAM", "RTX 4080", 16, 64),
+    ("24 GB: RTX 4090, 64 GB of RAM", "RTX 4090", 24, 64),
+    ("32 GB: RTX 5090, 64 GB of RAM", "RTX 5090", 32, 64),
+    ("48 GB: RTX 6000 Ada, 128 GB of RAM", "RTX 6000 Ada", 48, 128),
+)
+"""Heading, device, GB of its memory and of RAM of the machines for which the reference predicts."""
+
+
+def cards_shipped() -> list[Any]:
+    """The cards of this package, newest status first and by family."""
     from reelwright import plugins
     from reelwright.catalog import card_from
 
     shipped = [card_from(content, origin) for origin, content in plugins.card_files() if origin.startswith("reelwright.")]
-    head = ("id", "title", "works from", "makes", "licence", "VRAM", "quality", "speed", "best for")
+    order = {"current": 0, "legacy": 1, "retired": 2}
+    return sorted(shipped, key=lambda card: (order[card.status], card.family, card.params_b or 0, card.id))
+
+
+def memory_or_place(card: Any) -> str:
+    """GB of VRAM that a local model takes; where another one runs, and its price."""
+    if card.vram_gb and card.vram_gb[1]:
+        return "{:g}, better {:g} GB".format(*card.vram_gb)
+    return "none" if card.instant else ", ".join(each for each in (card.backend, card.price) if each)
+
+
+def longest(card: Any) -> str:
+    """The longest clip that a model makes at once."""
+    seconds = card.frames.most / card.fps.default
+    return "picture" if card.frames.most == 1 else "any" if seconds > 3600 else f"{seconds:.1f} s".replace(".0 s", " s")
+
+
+def models() -> str:
+    """The models, from their cards."""
+    shipped = cards_shipped()
+    head = (
+        "id", "model", "size", "fps", "longest", "params", "VRAM", "licence", "commercial", "quality", "speed", "best for",
+        "status",
+    )  # fmt: skip
+
+    def row(card: Any) -> tuple[object, ...]:
+        return (
+            code(card.id),
+            card.title,
+            "{} x {}".format(*card.sizes.native[0]),
+            f"{card.fps.default:g}" if card.frames.most > 1 else "",
+            longest(card),
+            f"{card.params_b:.2g} B" if card.params_b else "",
+            memory_or_place(card),
+            card.licence,
+            "yes" if card.commercial else "no",
+            card.quality,
+            card.speed,
+            ", ".join(card.best_for),
+            card.status,
+        )
+
+    tasks = [*TASKS, *sorted({task for card in shipped for task in card.task} - TASKS.keys())]
+    parts = []
+    for task in tasks:
+        if able := [row(card) for card in shipped if task in card.task]:
+            parts += [f"## {TASKS.get(task, task)}", f"`reel models --task {task} --all`", table(head, able)]
+    return page(
+        "Models",
+        f"{len(shipped)} cards. `reel models` prints them for the machine it runs on, `reel models show ID` all of one card, "
+        "with the source of each figure. [What fits](fit.md) predicts what they need; [local models](../howto/local-models.md) "
+        "says how to run them.",
+        "`size`, `fps`: what the model was trained for first; other sizes are moved to the nearest that it can make. "
+        "`longest`: at once; models that go on from a picture make [longer clips](../howto/long-clips-and-prompt-schedules.md). "
+        "`params`: of the denoiser, in billions. `VRAM`: the least that was published or is estimated, and what it runs well "
+        "with; for a model that does not run on your machine, where it runs and its price. `commercial`: no where the licence "
+        "forbids it, or sets a limit on revenue, users or countries; read the licence. `quality` and `speed`: 1 (least) to 5, "
+        "classes and no measurements. `legacy`: there is a better one of its kind. A model stands in the table of each task "
+        "that it has.",
+        *parts,
+        *_works_from(shipped),
+        *_elsewhere(shipped),
+        *_options_of(shipped),
+    )
+
+
+def _works_from(shipped: list[Any]) -> list[str]:
+    """Which inputs each model can work from, and what can be put on it."""
+    marks = (("loras", "LoRA"), ("audio", "sound"), ("continues", "longer clips"))
     rows = (
         (
             code(card.id),
-            card.title,
-            " or ".join(works_from(card.accepts)),
-            f"{card.sizes.native[0][0]} x {card.sizes.native[0][1]}, {card.fps.default:g} fps",
-            card.licence,
-            f"{card.vram_gb[0]:g} GB, better {card.vram_gb[1]:g}" if card.vram_gb and card.vram_gb[1] else "none needed",
-            f"{card.quality} of 5",
-            f"{card.speed} of 5",
-            ", ".join(card.best_for),
+            "; ".join(works_from(card.accepts)),
+            ", ".join(name for field, name in marks if getattr(card, field)),
+            ", ".join(code(name) for name in (card.source, *card.also) if name),
         )
         for card in shipped
     )
-    parts = []
-    for card in shipped:
-        options = (
-            (
-                code(name),
-                kind_of_option(schema),
-                code(json.dumps(schema["default"])) if "default" in schema else "",
-                " ".join(str(schema[key]).rstrip(".") + "." for key in ("title", "description") if key in schema),
-            )
-            for name, schema in card.options.items()
+    return [
+        "## Inputs and names",
+        (
+            "An input is given as `--image FILE` (the first frame) or `--input ROLE=FILE`. `longer clips`: it goes on from a "
+            "picture, so a clip may be longer than it makes at once. A name in the last column means the model too; of several "
+            "with one name, the plainest."
+        ),
+        table(("id", "works from", "takes or makes", "also called"), rows),
+    ]
+
+
+def _elsewhere(shipped: list[Any]) -> list[str]:
+    """The models that are not run through Diffusers."""
+    keyframes = [card for card in shipped if card.backend == "keyframes"]
+    commands = [card for card in shipped if card.backend == "command"]
+    rows = (
+        (
+            code(card.id),
+            " ".join(card.settings.get("steps_to_take", ())),
+            ", ".join(card.settings.get("also_served_by", ())),
         )
-        parts += [f"## Options of {card.title}", table(("option", "values", "default", "what it is"), options)]
-    return page("Models", "`reel models` prints this table for the machine it runs on.", table(head, rows), *parts)
+        for card in commands
+    )
+    counted = Counter(card.backend for card in shipped)
+    away = ", ".join(f"{code(name)} ({count})" for name, count in sorted(counted.items()) if name not in LOCAL)
+    made = ", ".join(f"{code(card.id)} (by {code(card.settings['picture'])})" for card in keyframes)
+    return [
+        "## Not run through Diffusers",
+        (
+            f"`placeholder` draws and needs no model. {made}: a picture of each scene, and a camera that moves over it. Those "
+            "below have no Diffusers pipeline and run "
+            "[in an environment of their own](../howto/models-in-their-own-environment.md); without it they end in the error "
+            "`unavailable`, which says the same steps."
+            + (f" Backends of models elsewhere, and how many: {away}." if away else "")
+        ),
+        table(("id", "steps", "also served by"), rows),
+    ]
+
+
+def _options_of(shipped: list[Any]) -> list[str]:
+    """The options: those of every local model, then those of each, equal ones in one row."""
+    from reelwright.catalog.card import shared_options
+
+    head = ("option", "values", "default", "what it is")
+
+    def cells(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
+        said = " ".join(str(schema[key]).rstrip(".") + "." for key in ("title", "description") if key in schema)
+        return code(name), kind_of_option(schema), code(json.dumps(schema["default"])) if "default" in schema else "", said
+
+    shared = shared_options("diffusers")
+    found: dict[tuple[str, ...], list[str]] = {}
+    for card in shipped:
+        for name, schema in card.options.items():
+            if name not in shared_options(card.backend):
+                found.setdefault(cells(name, schema), []).append(code(card.id))
+    own = sorted((*row, ", ".join(ids)) for row, ids in found.items())
+    how = ((*cells(name, schema), "" if schema.get("x-how") else "yes") for name, schema in shared.items())
+    return [
+        "## Options of every local model",
+        (
+            "Given as `--option NAME=VALUE`, or in a scene's `options`. None is set unless you set it. The last column: whether "
+            "the result becomes another one, which is made and kept beside the first."
+        ),
+        table((*head, "changes pixels"), how),
+        "## Options of each model",
+        table((*head, "models"), own),
+    ]
+
+
+def fit_tables() -> str:
+    """What local models will need on machines of several sizes, as the planner predicts it."""
+    from reelwright.backends.local.preflight import LOSSY
+    from reelwright.catalog.fit import LADDER
+
+    plans = ((code(plan.name), "no" if plan.exact else "yes", "yes" if plan in LOSSY else "") for plan in (*LADDER, *LOSSY))
+    parts = []
+    for heading, device, vram, ram in MACHINES:
+        parts += [f"## {heading}", *_predicted(device, vram, ram)]
+    return page(
+        "What fits",
+        "**Predictions, not measurements.** These tables are computed by the planner that also chooses before each run "
+        "(`reelwright.catalog.fit`), from each card's figures, with all of the memory free. They were not measured on these "
+        "machines. Your own machine corrects them with each run; `reel models --fits` and `reel models show ID` print yours.",
+        "A clip is the model's own: its first size, its default length and steps. Time is for one clip with the model in place; "
+        "loading and the first download come on top. Plans are tried in this order, and the first that fits is taken; those "
+        "in the last column only if you [allow them](../howto/low-memory.md).",
+        table(("plan", "may change pixels", "has to be allowed"), plans),
+        *parts,
+    )
+
+
+def _predicted(device: str, vram: float, ram: float) -> list[str]:
+    """The tables of one machine: what fits, and what would if it were smaller."""
+    from reelwright.backends.local import hardware
+    from reelwright.backends.local.preflight import ladder
+    from reelwright.catalog import fit
+
+    if device == "cpu":
+        machine = fit.Machine("cpu", "CPU", 0, 0, ram, ram, 0.035 * 8)
+    else:
+        machine = fit.Machine("cuda", device, vram, vram, ram, ram, hardware.sustained(device), True)
+    rows, smaller, never = [], [], []
+    for card in cards_shipped():
+        if card.backend != "diffusers" or card.status != "current":
+            continue
+        work = fit.work_of(card, *card.sizes.native[0], card.frames.default, {})
+        found = fit.choose(card, work, machine, plans=ladder({}, machine))
+        if found.best is not None:
+            rows.append((found.best.seconds, card, work, found.best))
+        elif (less := fit.nearest(card, work, machine)) is not None:
+            smaller.append((code(card.id), clip_of(card, work), clip_of(card, less)))
+        else:
+            never.append(code(card.id))
+    on_gpu = ("GPU memory",) if vram else ()
+    made = [
+        table(
+            ("id", "clip", "plan", *on_gpu, "RAM" if vram else "memory", "time", "quality"),
+            (
+                (
+                    code(card.id), clip_of(card, work), best.plan.name, *((f"{best.vram_gb:.1f} GB",) if vram else ()),
+                    f"{best.ram_gb if vram else best.ram_gb + best.vram_gb:.0f} GB", duration(seconds), card.quality,
+                )
+                for seconds, card, work, best in sorted(rows, key=lambda each: (each[0], each[1].id))
+            ),
+        )
+    ]  # fmt: skip
+    if smaller:
+        made += [
+            "Not at their own size, but smaller or shorter:",
+            table(("id", "its own clip", "the nearest that fits"), smaller),
+        ]
+    return [*made, f"Not at all: {', '.join(never)}." if never else ""]
+
+
+def clip_of(card: Any, work: Any) -> str:
+    """Size and length of a clip in words."""
+    size = f"{work.width} x {work.height}"
+    return size if work.frames == 1 else f"{size}, {work.frames / card.fps.default:.1f} s"
+
+
+def duration(seconds: float) -> str:
+    """A time to two digits or so."""
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return (
+        f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+        if seconds < 36000
+        else f"{seconds / 3600:.0f} h"
+    )
+
+
+def short_models() -> str:
+    """The README's table: a few models, each the one to begin with for something."""
+    chosen = {
+        "wan-2.1-1.3b": "a first model", "ltx-video-2b-distilled": "speed", "animatediff-lightning": "small GPUs, styles",
+        "wan-2.2-ti2v-5b": "the balance", "framepack": "long clips from a picture", "ltx-2": "picture and sound together",
+        "hunyuan-video-1.5": "quality", "wan-2.2-t2v-a14b": "the best quality",
+    }  # fmt: skip
+    known = {card.id: card for card in cards_shipped()}
+    rows = (
+        (
+            code(name),
+            purpose,
+            f"{card.sizes.native[0][0]} x {card.sizes.native[0][1]}, {card.fps.default:g} fps",
+            f"{card.vram_gb[0]:g} GB, better {card.vram_gb[1]:g}",
+            card.licence,
+        )
+        for name, purpose in chosen.items()
+        for card in (known[name],)
+    )
+    kinds = sum(card.backend == "diffusers" for card in known.values())
+    return f"{len(known)} cards, {kinds} of them run through Diffusers. A few to begin with:\n\n" + table(
+        ("id", "for", "makes", "VRAM", "licence"), rows
+    )
 
 
 def works_from(accepts: Iterable[frozenset[Any]]) -> list[str]:
@@ -462,6 +716,7 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "command-line.md": command_line,
     "effects.md": effects,
     "errors.md": errors,
+    "fit.md": fit_tables,
     "library.md": library,
     "models.md": models,
     "quality-presets.md": presets,
@@ -470,6 +725,21 @@ PAGES: dict[str, Callable[[], str | None]] = {
     "storyboard.schema.json": schema,
     "transitions.md": transitions,
 }
+
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {"README.md": {"models": short_models}}
+"""Pages of which only a block is written: what stands between `<!-- generated: NAME -->` and `<!-- end -->`."""
+
+
+def with_blocks(name: str) -> str:
+    """The page with its blocks written anew; raises ValueError if one has no place."""
+    text = (ROOT / name).read_text("utf-8")
+    for block, write in BLOCKS[name].items():
+        before, opening, rest_of_page = text.partition(f"<!-- generated: {block} -->\n")
+        _, closing, after = rest_of_page.partition("<!-- end -->\n")
+        if not opening or not closing:
+            raise ValueError(f"{name} has no place for {block}")
+        text = f"{before}{opening}\n{write()}\n\n{closing}{after}"
+    return text
 
 
 def main(arguments: list[str]) -> int:
@@ -480,11 +750,15 @@ def main(arguments: list[str]) -> int:
         REFERENCE.mkdir(exist_ok=True)
         for name, text in made.items():
             (REFERENCE / name).write_text(text, "utf-8")
+        for name in BLOCKS:
+            (ROOT / name).write_text(with_blocks(name), "utf-8")
         return 0
     here = {path.name: path.read_text("utf-8") for path in REFERENCE.iterdir()} if REFERENCE.is_dir() else {}
     stale = sorted(name for name in made.keys() | here.keys() if made.get(name) != here.get(name))
+    stale = [f"docs/reference/{name}" for name in stale]
+    stale += [name for name in BLOCKS if with_blocks(name) != (ROOT / name).read_text("utf-8")]
     for name in stale:
-        print(f"docs/reference/{name} differs from the code; `make docs` writes it anew", file=sys.stderr)
+        print(f"{name} differs from the code; `make docs` writes it anew", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -76,7 +76,7 @@ def test_the_drivers_answer_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ("name", "memory", "tier", "resident", "offload"),
     [
         ("NVIDIA GeForce RTX 3060", 12288, "8-12 GB", "animatediff", "wan-2.1-1.3b"),
-        ("NVIDIA GeForce RTX 4090", 24564, "16-24 GB", "wan-2.1-1.3b", "ltx-video-2b-0.9.6"),
+        ("NVIDIA GeForce RTX 4090", 24564, "16-24 GB", "wan-2.1-1.3b", "wan-2.2-ti2v-5b"),
         ("NVIDIA H100 80GB HBM3", 81559, "32+ GB", "wan-2.1-i2v-480p", "wan-2.2-t2v-a14b"),
     ],
 )

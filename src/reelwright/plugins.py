@@ -10,6 +10,7 @@ The built-in ones use it too. A plug-in package declares
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -18,7 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 from reelwright.errors import MissingExtra, RequestError
-from reelwright.settings import config_folder
+from reelwright.settings import Settings, config_folder
 
 
 @cache
@@ -43,6 +44,12 @@ def backend_class(name: str) -> type:
     if not isinstance(loaded, type):
         raise RequestError(f"the entry point {name!r} does not name a class", hint=f"It names {points[name].value}.")
     return loaded
+
+
+def make_backend(name: str, settings: Settings) -> Any:
+    """A backend of this name, with these settings if its class takes any (`wanted`). Raises as `backend_class` does."""
+    cls = backend_class(name)
+    return cls(settings) if "wanted" in inspect.signature(cls).parameters else cls()
 
 
 def card_files() -> Iterator[tuple[str, dict[str, Any]]]:

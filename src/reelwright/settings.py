@@ -143,6 +143,8 @@ class Settings(BaseSettings):
     """Whether a model may be held at a lower precision (fp8, int8) where it does not fit otherwise; pixels change a little."""
     trust_code: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Models, with commas between, that may run the code they bring. It can do anything that you can."""
+    trusted_spaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Owners of Hugging Face Spaces, or Spaces as owner/name, with commas between, that are sent the Hugging Face token."""
     lease: float = Field(60.0, ge=1, le=3600)
     """Seconds after which a worker that says nothing is taken for dead. Workers of one store need the same."""
 
@@ -161,6 +163,10 @@ class Settings(BaseSettings):
         given = getattr(self, name, None)
         if isinstance(given, SecretStr) and given.get_secret_value():
             return given.get_secret_value()
+        if name not in type(self).model_fields:  # that of a plug-in
+            known = (os.environ.get(each) for each in (f"REELWRIGHT_{name.upper()}", name.upper()))
+            if found_there := next(filter(None, known), None):
+                return found_there
         try:
             import keyring
         except ImportError:

@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from reelwright import catalog, manifest, settings
 from reelwright.backends.local import preflight
 from reelwright.catalog import Shot
@@ -17,15 +19,18 @@ from reelwright.compose import Cut, Film
 from reelwright.errors import BadStoryboard, MediaError, RequestError
 from reelwright.jobs.direction import Direction, order
 from reelwright.jobs.measured import Speeds
-from reelwright.jobs.perform import in_segments, render, segment_settings, settled, side_by_side
+from reelwright.jobs.perform import Rendered, in_segments, render, segment_settings, settled, side_by_side
 from reelwright.jobs.results import Results
 from reelwright.jobs.takes import DRAWN_PACE, Planned, Takes
 from reelwright.media import fonts
+from reelwright.media.copying import copy_whole
 from reelwright.media.encode import Encoding
 from reelwright.request import PRESETS, GenerationRequest
 from reelwright.run import FoundRun, LocalRun
 from reelwright.storyboard import FINAL, Storyboard, TransitionSpec, plain, profiled
 from reelwright.types import VideoSpec
+
+_REQUEST = TypeAdapter(GenerationRequest)
 
 
 @dataclass(frozen=True)
@@ -151,9 +156,11 @@ class Studio:
             content = {"kind": "clip", "request": _request_json(request, model), "inputs": self._relative(planned.inputs, run)}
             for note in planned.notes:
                 run.note(note)
-            return self._finish(
-                film, output, self._rated(encoding, film.spec, planned.drawn), run, content, [planned], request.prompt
-            )
+            if not planned.drawn and encoding == Encoding() and in_segments(output, encoding):
+                kept = self.results.path(shot.fingerprint, ".mp4")
+                return self._finish(film, output, encoding, run, content, [planned], request.prompt, kept)
+            rated = self._rated(encoding, film.spec, planned.drawn)
+            return self._finish(film, output, rated, run, content, [planned], request.prompt)
         finally:
             takes.close()
             run.close()
@@ -163,7 +170,7 @@ class Studio:
             run.own = self.results.folder
         chain = self.fallback if film else self.settings.fallback
         largest = self.settings.max_video_file_size
-        return Takes(self.results, self.speeds, run, fallback=chain, largest=largest, anything=self.anything)
+        return Takes(self.results, self.speeds, run, fallback=chain, largest=largest, anything=self.anything, known=self.settings)
 
     @property
     def fallback(self) -> tuple[str, ...]:
@@ -396,8 +403,12 @@ class Studio:
         content: dict[str, Any],
         planned: Sequence[Planned],
         title: str,
+        kept: Path | None = None,
     ) -> Result:
-        """Render the film with its manifest inside and beside it."""
+        """Render the film with its manifest inside and beside it.
+
+        `kept`: a file that is the film already; its packets are copied, for a second encoding would cost time and quality.
+        """
         content |= {
             "spec": spec_json(film.spec),
             "encoding": manifest.facts(encoding),
@@ -406,7 +417,10 @@ class Studio:
             "notes": list(run.notes),
         }
         encoding = replace(encoding, metadata={**manifest.tags(content, title[:200]), **encoding.metadata})
-        rendered = render(film, output, encoding, self.results, self.speeds, run, self.settings.workers)
+        if kept is not None and copy_whole(kept, output, encoding):
+            rendered = Rendered(1, 0)
+        else:
+            rendered = render(film, output, encoding, self.results, self.speeds, run, self.settings.workers)
         content["notes"] = list(run.notes)
         # Only beside: how long it took and what it cost does not belong to the film, which is the same each time.
         content |= {name: run.memory[name] for name in ("work", "cost") if run.memory.get(name)}
@@ -423,12 +437,12 @@ class Studio:
         content = manifest.read(path)
         folder = manifest.folder(content, path)
         manifest.hold_inputs(content, folder)
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         try:
             encoding = Encoding(**{name: value for name, value in content["encoding"].items() if name != "threads"})
             board = validated(content["storyboard"]) if content["kind"] == "film" else None
-            request = TypeAdapter(GenerationRequest).validate_python(content["request"]) if board is None else None
+            request = _REQUEST.validate_python(content["request"]) if board is None else None
         except (KeyError, TypeError, ValidationError) as error:
             raise MediaError(f"the manifest of {path.name} is damaged: {error}", file=path.name) from None
         if board is not None:
@@ -473,7 +487,5 @@ def _scene_json(scene: Planned) -> dict[str, Any]:
 
 
 def _request_json(request: GenerationRequest, model: str) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    content: dict[str, Any] = TypeAdapter(GenerationRequest).dump_python(replace(request, model=model), mode="json")
+    content: dict[str, Any] = _REQUEST.dump_python(replace(request, model=model), mode="json")
     return {name: value for name, value in content.items() if value not in (None, "", [], {})}

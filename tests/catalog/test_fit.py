@@ -12,11 +12,12 @@ from reelwright.backends.local.preflight import LOSSY
 from reelwright.catalog import Card, card_from, fit
 from reelwright.catalog.fit import LADDER, Correction, Machine, Need, Plan, Work
 
-CARDS: dict[str, Card] = {
-    card.id: card
+ALL = [
+    card_from(tomllib.loads(entry.read_text("utf-8")), entry.name)
     for entry in files("reelwright.catalog").joinpath("cards").iterdir()
-    if entry.name.endswith(".toml") and (card := card_from(tomllib.loads(entry.read_text("utf-8")), entry.name)).backend == "diffusers"
-}
+    if entry.name.endswith(".toml")
+]
+CARDS: dict[str, Card] = {card.id: card for card in ALL if card.backend == "diffusers"}
 
 
 def _gpu(vram: float, ram: float = 64.0, tflops: float = 100.0) -> Machine:
@@ -52,12 +53,6 @@ def card(request: pytest.FixtureRequest) -> Card:
     return CARDS[request.param]
 
 
-@pytest.fixture(params=sorted(MACHINES))
-def machine(request: pytest.FixtureRequest) -> Machine:
-    """Machines of all tiers."""
-    return MACHINES[request.param]
-
-
 # ---- what must hold for any model on any machine
 
 
@@ -78,23 +73,25 @@ def test_more_frames_more_pixels_and_more_steps_never_need_less(card: Card) -> N
                 before = now
 
 
-def test_needs_are_numbers_that_make_sense(card: Card, machine: Machine) -> None:
-    for plan in (*LADDER, *LOSSY):
-        need = _need(card, plan, machine)
-        assert 0.05 < need.vram_gb < 1000
-        assert 0.5 < need.ram_gb < 500
-        assert 0 < need.seconds < 1e8
-        assert need.sure == "computed"
+def test_needs_are_numbers_that_make_sense(card: Card) -> None:
+    for machine in MACHINES.values():
+        for plan in (*LADDER, *LOSSY):
+            need = _need(card, plan, machine)
+            assert 0.05 < need.vram_gb < 1000
+            assert 0.5 < need.ram_gb < 500
+            assert 0 < need.seconds < 1e8
+            assert need.sure == "computed"
 
 
-def test_plans_that_fit_come_in_the_order_of_the_ladder(card: Card, machine: Machine) -> None:
-    verdict = fit.choose(card, _native(card), machine)
-    places = [LADDER.index(need.plan) for need in verdict.needs]
-    assert places == sorted(places)
-    assert all(need.fits(machine) for need in verdict.needs)
-    assert verdict.best is (verdict.needs[0] if verdict.needs else None)
-    if machine.shared:
-        assert not {need.plan.offload for need in verdict.needs} & {"model", "group"}, "they save nothing there"
+def test_plans_that_fit_come_in_the_order_of_the_ladder(card: Card) -> None:
+    for machine in MACHINES.values():
+        verdict = fit.choose(card, _native(card), machine)
+        places = [LADDER.index(need.plan) for need in verdict.needs]
+        assert places == sorted(places)
+        assert all(need.fits(machine) for need in verdict.needs)
+        assert verdict.best is (verdict.needs[0] if verdict.needs else None)
+        if machine.shared:
+            assert not {need.plan.offload for need in verdict.needs} & {"model", "group"}, "they save nothing there"
 
 
 def test_the_ladder_prefers_plans_that_change_no_pixel() -> None:
@@ -170,30 +167,32 @@ def test_a_correction_counts_for_its_own_plan_only() -> None:
     assert verdict.needs[0].sure == "computed"
 
 
-def test_what_would_fit_really_fits_and_is_smaller(card: Card, machine: Machine) -> None:
-    work = _native(card)
-    found = fit.nearest(card, work, machine)
-    if found is None:
-        return
-    assert fit.choose(card, found, machine).needs
-    assert found != work
-    assert card.sizes.nearest(found.width, found.height) == (found.width, found.height)
-    assert card.frames.nearest(found.frames) == found.frames
-    assert found.frames <= work.frames or found.width * found.height <= work.width * work.height
+def test_what_would_fit_really_fits_and_is_smaller(card: Card) -> None:
+    for machine in MACHINES.values():
+        work = _native(card)
+        found = fit.nearest(card, work, machine)
+        if found is None:
+            continue
+        assert fit.choose(card, found, machine).needs
+        assert found != work
+        assert card.sizes.nearest(found.width, found.height) == (found.width, found.height)
+        assert card.frames.nearest(found.frames) == found.frames
+        assert found.frames <= work.frames or found.width * found.height <= work.width * work.height
 
 
-def test_the_verdict_says_the_reason(card: Card, machine: Machine) -> None:
-    verdict = fit.choose(card, _native(card), machine)
-    if verdict.best is None:
-        assert card.title in verdict.why
-        assert verdict.closest.plan.name in verdict.why or "RAM" in verdict.why
-        assert "are free" in verdict.why
-        assert not verdict.closest.fits(machine)
-    else:
-        assert verdict.why.startswith(verdict.best.plan.name)
-        assert verdict.best.sure in verdict.why
-        if verdict.best.plan != LADDER[0]:
-            assert "resident would take" in verdict.why
+def test_the_verdict_says_the_reason(card: Card) -> None:
+    for machine in MACHINES.values():
+        verdict = fit.choose(card, _native(card), machine)
+        if verdict.best is None:
+            assert card.title in verdict.why
+            assert verdict.closest.plan.name in verdict.why or "RAM" in verdict.why
+            assert "are free" in verdict.why
+            assert not verdict.closest.fits(machine)
+        else:
+            assert verdict.why.startswith(verdict.best.plan.name)
+            assert verdict.best.sure in verdict.why
+            if verdict.best.plan != LADDER[0]:
+                assert "resident would take" in verdict.why
 
 
 def test_want_of_ram_is_told_as_such() -> None:
@@ -225,10 +224,6 @@ def test_a_cpu_counts_everything_in_float32_once() -> None:
 
 H100, H200 = _gpu(80, 256, 400), _gpu(140, 256, 400)
 A100, RTX4090 = _gpu(80, 256, 150), _gpu(24, 128, 125)
-
-
-def _work(card: str, width: int, height: int, frames: int, steps: int) -> Work:
-    return Work(width, height, frames, steps)
 
 
 MEMORY = [

@@ -48,7 +48,6 @@ def test_the_machine_decides_which_route_is_taken(
     """Local if it fits and takes under five minutes, else the next one."""
     monkeypatch.setattr(hardware, "glance", lambda wanted=None: machine)
     known = settings(tmp_path, "wan-2.1-1.3b under 300 s", "placeholder")
-    monkeypatch.setattr("reelwright.jobs.takes.current", lambda: known)
     shot, _ = Studio(known).shot(GenerationRequest("a lake at dawn", served))
     assert shot.card.id == served
     from reelwright.jobs.routing import routed

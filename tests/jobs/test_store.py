@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from reelwright.jobs.database import Database
 from reelwright.jobs.ledger import Ledger, StoredAsset
 from reelwright.jobs.rows import CANCELLED, DONE, FAILED, QUEUED, RUNNING, WAITING, Job, LeaseLost, NewJob
 from reelwright.jobs.store import Store
+from reelwright.jobs.timings import Attempt, Timings, Wait
 
 
 class Clock:
@@ -265,3 +267,66 @@ def test_assets_belong_to_their_owner(store: Store) -> None:
     assert (ledger.bytes_of("ann"), ledger.bytes_of("bob"), ledger.digests()) == (10, 0, {"0" * 64})
     with pytest.raises(MissingAsset):
         ledger.asset(made.id, "bob")
+
+
+def test_a_clock_that_was_ahead_holds_nothing_up(store: Store, clock: Clock) -> None:
+    """Ordered, and put off for a while, under a clock that is set back by a day."""
+    clock.now += 86_400
+    put_off, ordered = add(store), add(store)
+    store.fail(claimed(store), {"error": "busy", "message": "busy"}, again_in=30)
+    assert claimed(store).id == ordered.id
+    assert store.claim("w", ["cpu"]) is None
+    clock.now -= 86_400
+    assert claimed(store).id == put_off.id
+    store.fail(store.get(put_off.id), {"error": "busy", "message": "busy"}, again_in=86_400)
+    clock.now += 3_599
+    assert store.claim("w", ["cpu"]) is None
+    clock.now += 2
+    assert claimed(store).id == put_off.id, "no pause is longer than an hour"
+
+
+def test_a_jump_of_the_clock_is_no_hanging(store: Store, clock: Clock) -> None:
+    """A laptop that slept for a day while a job loaded its weights: its worker says how long the work stood still."""
+    add(store, patience=100)
+    job = claimed(store)
+    clock.now += 86_400
+    store.beat(job, idle=20)
+    store.reap()
+    assert (store.get(job.id).state, store.get(job.id).cancel_at) == (RUNNING, None)
+    store.beat(job, idle=101)
+    store.reap()
+    assert store.get(job.id).cancel_at is not None
+
+
+def test_a_store_has_one_clock_however_wrong_a_machines_is(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(postgres_url)
+    right = time.time()
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    assert abs(database.clock() - right) < 5
+    database.close()
+    file = Database("sqlite://")
+    assert file.clock() == 5.0
+    file.close()
+
+
+def test_waits_and_attempts_are_told_once_each(store: Store, clock: Clock) -> None:
+    old = add(store)
+    store.finish(claimed(store), {})
+    clock.now += 10
+    timings = Timings(store)
+    clock.now += 1
+    assert timings.news() == ([], [])
+    add(store, lane="cpu")
+    clock.now += 3
+    job = claimed(store)
+    clock.now += 7
+    store.fail(job, {"error": "busy", "message": "busy"}, again_in=0)
+    clock.now += 2
+    assert timings.news() == ([Wait("cpu", 3.0)], [Attempt("cpu", "generate", "requeued", 7.0)])
+    again = claimed(store)
+    assert timings.news() == ([Wait("cpu", 2.0)], [])
+    clock.now += 5
+    store.finish(again, {})
+    assert timings.news() == ([], [Attempt("cpu", "generate", "done", 5.0)])
+    assert timings.news() == ([], [])
+    assert store.get(old.id).state == DONE

@@ -147,3 +147,72 @@ def test_a_server_that_stops_lets_its_listeners_go(shop: Workshop) -> None:
             socket.recv(5)
         with pytest.raises(ConnectionClosed):
             socket.recv(10)
+
+
+def told(address: str, query: str, last: str | None = None, most: int = 100) -> list[tuple[str, str, dict[str, Any]]]:
+    """Id, kind and content of server-sent events, until there are so many or the stream ends."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    headers = {} if last is None else {"Last-Event-ID": last}
+    fields: dict[str, str] = {}
+    with httpx2.stream("GET", f"{address}/api/events{query}", headers=headers, timeout=60) as answer:
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            fields[name] = value
+            if not line and "data" in fields:
+                found.append((fields["id"], fields["event"], json.loads(fields["data"])))
+                fields = {}
+            if len(found) == most:
+                break
+    return found
+
+
+def test_who_comes_back_goes_on_where_they_were(address: str, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelwright.server.events._OVERLAP_S", 0.2)
+    (before,) = shop.store.submit([NewJob("generate", {})])
+    threading.Event().wait(0.5)
+    ((first, kind, content),) = told(address, "", most=1)
+    assert (kind, [job["id"] for job in content["jobs"]]) == ("snapshot", [before.id])
+    threading.Event().wait(0.5)
+    (ended,) = shop.store.submit([NewJob("generate", {})])
+    shop.store.cancel(ended.id)  # a snapshot tells of jobs that have not ended
+    threading.Event().wait(0.5)  # what changed a moment before may come twice
+    ((then, kind, content),) = told(address, "", first, most=1)
+    assert (kind, content["id"], content["state"]) == ("job", ended.id, "cancelled")
+    threading.Event().wait(0.5)
+    shop.store.cancel(before.id)
+    ((last, kind, content),) = told(address, "", then, most=1)
+    assert (kind, content["id"], content["state"]) == ("job", before.id, "cancelled")
+    assert float(first) < float(then) < float(last)
+    assert [kind for _, kind, _ in told(address, "", "nonsense", most=1)] == ["snapshot"]
+    assert [kind for _, kind, _ in told(address, "", "1.0", most=1)] == ["snapshot"], "too long ago"
+
+
+def test_each_event_has_its_id_and_after_the_end_there_is_nothing(address: str, shop: Workshop) -> None:
+    (job,) = shop.store.submit([NewJob("generate", {})])
+    claimed = shop.store.claim("w", ["cpu"])
+    assert claimed is not None
+    query = f"?job={job.id}&until=end"
+    (first,) = told(address, query, most=1)
+    shop.store.finish(claimed, {})
+    rest = told(address, query, first[0])
+    assert [kind for _, kind, _ in rest] == ["job", "end"]
+    assert rest[0][2]["state"] == "done"
+    assert httpx2.get(f"{address}/api/events{query}", headers={"Last-Event-ID": rest[-1][0]}).status_code == 204
+
+
+def test_a_page_on_another_port_of_this_machine_is_another_site(address: str) -> None:
+    body = {"prompt": "A boat"}
+    port = int(address.rpartition(":")[2])
+    for origin in (
+        f"http://127.0.0.1:{port + 1}", "http://127.0.0.1", "http://127.0.0.1:99999999", "null", f"http://localhost:{port}",
+        "https://127.0.0.1",
+    ):  # fmt: skip
+        assert httpx2.post(f"{address}/api/estimate", json=body, headers={"Origin": origin}).status_code == 403, origin
+    assert httpx2.post(f"{address}/api/estimate", json=body, headers={"Origin": address}).status_code == 200
+    for host, origin in (
+        ("localhost", "http://localhost"),
+        ("localhost", "https://localhost:443"),
+        ("localhost:80", "http://localhost"),
+    ):
+        given = {"Origin": origin, "Host": host}
+        assert httpx2.post(f"{address}/api/estimate", json=body, headers=given).status_code == 200, given

@@ -78,3 +78,17 @@ def test_a_days_work_is_counted_with_what_is_asked_for(shop: Workshop) -> None:
         large = ann.post("/api/jobs", json={"prompt": "a", "seconds": 500, "width": 1920, "height": 1080})
     assert (small.status_code, large.status_code, large.json()["error"]) == (202, 429, "quota_exceeded")
     assert len(shop.store.list()) == 1
+
+
+def test_a_server_without_keys_counts_by_address(tmp_path: Path) -> None:
+    shop = Workshop(load(data_folder=tmp_path / "data", cache_folder=tmp_path / "cache", requests_per_minute=2))
+    app = create_app(shop)
+    with TestClient(app) as one, TestClient(app, client=("127.0.0.9", 1), headers={"Authorization": "Bearer any"}) as other:
+        statuses = [one.get("/api/jobs").status_code for _ in range(21)]
+        assert statuses == [200] * 20 + [429]
+        answer = one.post("/api/jobs", json={"prompt": "a"})
+        assert (answer.status_code, answer.json()["error"]) == (429, "rate_limited")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert one.get("/health").status_code == 200
+        assert other.get("/api/jobs").headers["RateLimit"].split(";")[1] == "r=19"
+    assert shop.store.list() == ()

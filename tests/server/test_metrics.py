@@ -42,6 +42,10 @@ def test_what_happened_is_counted(client: TestClient, shop: Workshop) -> None:
             pass
     text = client.get("/metrics").text
     assert 'reelwright_jobs{lane="cpu",state="done"} 1.0' in text
+    assert 'reelwright_job_wait_seconds_count{lane="cpu"} 1.0' in text
+    assert 'reelwright_job_run_seconds_count{end="done",kind="generate",lane="cpu"} 1.0' in text
+    assert 'reelwright_job_run_seconds_bucket{end="done",kind="generate",lane="cpu",le="300.0"} 1.0' in text
+    assert 'reelwright_job_wait_seconds_count{lane="cpu"} 1.0' in client.get("/metrics").text, "nothing is counted twice"
     stored = next(line for line in text.splitlines() if line.startswith("reelwright_bytes_stored "))
     assert float(stored.split()[1]) > 1000
 

@@ -74,7 +74,10 @@ class Diffusers:
                 return self._made(job, need)
             except Exception as error:
                 if not hardware.is_out_of_memory(error):
-                    raise _told(error, shot) from error
+                    told = _told(error, shot)
+                    if told is error:
+                        raise
+                    raise told from error
                 # The error's own traceback holds tensors; it has to be gone before the next plan can have them.
                 following = needs[index + 1].plan if index + 1 < len(needs) else None
                 self._failed(job, need.plan, following)
@@ -105,7 +108,7 @@ class Diffusers:
 
     def _failed(self, job: _Job, plan: Plan, following: Plan | None) -> None:
         RESIDENTS.unload(key=job.key(plan))
-        self._experience.learn(job.shot.card.id, _named(job.device), plan.name, 1.5, None)
+        self._experience.worse(job.shot.card.id, _named(job.device), plan.name)
         if following is not None:
             job.run.note(f"{job.shot.card.title} ran out of memory with {plan.name}; {following.name} was tried.")
 
@@ -148,7 +151,9 @@ class Diffusers:
 
     def _smaller(self, job: _Job, machine: Machine) -> str:
         """Advice: the nearest request that would fit."""
-        found = fit.nearest(job.shot.card, job.work, machine, preflight.billions(job.source))
+        card, plans = job.shot.card, preflight.ladder(job.shot.options, machine, lossy=self._settings.lossy)
+        corrections = self._experience.of(card.id, _named(job.device))
+        found = fit.nearest(card, job.work, machine, preflight.billions(job.source), plans, corrections)
         if found is None:
             return "Choose a smaller model: `reel models --fits`."
         seconds = float(found.frames / job.shot.fps)
@@ -208,7 +213,7 @@ class Diffusers:
         cache = options.get("step_cache", "none")
         try:
             if cache != "none":
-                plans.enable_cache(held.pipe, cache, job.work.steps)
+                plans.enable_cache(held.pipe, cache)
                 how["step_cache"] = cache
             if options.get("compile"):
                 how["compile"] = True
@@ -247,12 +252,16 @@ class Diffusers:
         return None if held.state["colours"] is None else previews.Painter(held.pipe, shot, held.state["colours"])
 
     def _learn(self, job: _Job, need: Need, gb: float | None, spent: float) -> None:
+        """Measured over predicted, both without what the process or CUDA take by themselves, and without other models."""
         from reelwright.backends.local import hardware
 
-        machine = hardware.probe(job.device)
-        plain = fit.need(job.shot.card, job.work, need.plan, machine, preflight.billions(job.source))
-        factor = None if gb is None else gb / max(0.05, plain.vram_gb)
-        self._experience.learn(job.shot.card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
+        card, machine = job.shot.card, hardware.probe(job.device)
+        plain = fit.need(card, job.work, need.plan, machine, preflight.billions(job.source))
+        predicted = plain.vram_gb if machine.shared else plain.vram_gb - fit.CONTEXT_GB
+        others = sum(each.gb for each in RESIDENTS.loaded() if each.key != job.key(need.plan))
+        own = None if gb is None else gb - others - (fit.PROCESS_GB if machine.shared else 0.0)
+        factor = None if own is None or own <= 0 else own / max(0.05, predicted)
+        self._experience.learn(card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
 
 
 def native_schedule(shot: Shot) -> bool:

@@ -18,10 +18,11 @@ Offload = Literal["none", "model", "group", "disk"]
 Precision = Literal["native", "fp8", "int8", "nf4"]
 
 GB = 1e9
-_CONTEXT_GB = 0.7
+CONTEXT_GB = 0.7
 """What CUDA's context and libraries take on a card before any weight."""
-_PROCESS_GB = 1.6
-"""What a process with torch and diffusers takes before any weight (0.4 GB measured on the CPU, more with CUDA)."""
+PROCESS_GB, _CUDA_GB = 0.6, 2.5
+"""What a process with torch and diffusers takes in RAM before any weight: measured on the CPU (0.4 to 0.6), general knowledge
+with CUDA, whose libraries are large."""
 _ROOM = 0.94
 """Of the free memory that may be planned with; the rest is for fragmentation."""
 _TILE, _TILE_FRAMES = 512, 16
@@ -181,7 +182,7 @@ def _decoding(card: Card, plan: Plan, work: Work, native: float = 2.0) -> float:
     """GB that decoding takes beside the decoder: channels at full size, a few layers of them, for the frames of one pass."""
     at_once = int(card.settings.get("decode_frames", 0)) or work.frames
     pixels = work.width * work.height
-    if plan.tiled:
+    if plan.tiled or card.settings.get("tiled"):
         pixels = min(pixels, _TILE * _TILE)
         at_once = min(at_once, _TILE_FRAMES)
     deep = 4 if native > 2 or "vae" in card.settings.get("full", ()) else 2
@@ -223,14 +224,15 @@ def need(
         vram = max((held[name] * (1 if name.startswith("vae") else 3 / blocks) + extra[name] for name in held), default=spent)
         decoder = sum(size for name, size in held.items() if "vae" in name)  # it is not read from disk
         ram = total if plan.offload == "group" else largest * 0.25 + decoder
-    context = 0.0 if machine.shared else _CONTEXT_GB
+    context = 0.0 if machine.shared else CONTEXT_GB
     if machine.shared and plan.offload in ("none", "model", "group"):
         vram, ram = total + spent, 0.0
     seconds = _seconds(card, work, plan, machine, known)
     sure: Literal["measured", "computed", "guessed"] = "computed" if given else "guessed"
     if correction is not None and correction.runs:
         vram, seconds, sure = vram * correction.memory, seconds * correction.seconds, "measured"
-    return Need(plan, vram + context, ram + _PROCESS_GB, seconds, sure)
+    process = PROCESS_GB if machine.shared else _CUDA_GB
+    return Need(plan, vram + context, ram + process, seconds, sure)
 
 
 def _seconds(card: Card, work: Work, plan: Plan, machine: Machine, weights: Mapping[str, float]) -> float:
@@ -287,7 +289,12 @@ def _why(card: Card, fitting: Sequence[Need], closest: Need, needs: Sequence[Nee
 
 
 def nearest(
-    card: Card, work: Work, machine: Machine, weights: Mapping[str, float] | None = None, plans: Sequence[Plan] = LADDER
+    card: Card,
+    work: Work,
+    machine: Machine,
+    weights: Mapping[str, float] | None = None,
+    plans: Sequence[Plan] = LADDER,
+    corrections: Mapping[str, Correction] | None = None,
 ) -> Work | None:
     """The largest work of the same shape that would fit: fewer frames first, then a smaller picture; None if nothing does."""
     for scale in (1.0, 0.75, 0.5, 0.35, 0.25):
@@ -295,6 +302,6 @@ def nearest(
         for share in (1.0, 0.75, 0.5, 0.25, 0.1):
             frames = card.frames.nearest(max(1, round(work.frames * share)))
             smaller = replace(work, width=width, height=height, frames=frames)
-            if smaller != work and choose(card, smaller, machine, weights, None, plans).needs:
+            if smaller != work and choose(card, smaller, machine, weights, corrections, plans).needs:
                 return smaller
     return None

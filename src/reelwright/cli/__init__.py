@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from reelwright.cli import desk, edit, look, make, models, report, serve, weigh
+from reelwright.cli import comfy, desk, edit, look, make, models, report, serve, weigh
 
 app = typer.Typer(
     name="reel",
@@ -24,6 +24,7 @@ app = typer.Typer(
 for group in (make, weigh, edit, look, serve):
     group.add_to(app)
 app.add_typer(models.app, name="models")
+app.add_typer(comfy.app, name="comfy")
 
 
 def _version(wanted: bool) -> None:

@@ -47,10 +47,10 @@ def any_card(model: str) -> Card:
     except UnknownModel:
         if "/" not in model and not Path(model).exists():
             raise
-    from reelwright.backends.local.discovery import card_of
+    from reelwright.backends.describing import described
     from reelwright.settings import current
 
-    return card_of(model, current())
+    return described(model, current())
 
 
 def desk() -> Here | Client:

@@ -133,7 +133,7 @@ def add(
     import tomli_w
 
     from reelwright import catalog
-    from reelwright.backends.local.discovery import content_of
+    from reelwright.backends.describing import content_of
     from reelwright.errors import Conflict
     from reelwright.media.partial import whole
     from reelwright.settings import config_folder, current
@@ -141,7 +141,7 @@ def add(
     content = content_of(str(Path(model).resolve()) if Path(model).exists() else model, current())
     content["id"] = name or content["id"]
     catalog.card_from(content, model)
-    path = config_folder() / "cards" / f"{content['id']}.toml"
+    path = config_folder() / "cards" / f"{content['id'].replace('/', '-')}.toml"
     if path.exists():
         raise Conflict(f"there is a card {content['id']} already", hint=f"Remove {path}, or choose another --id.")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reelwright import plugins
+from reelwright.backends.describing import described
 from reelwright.backends.sections import Sections
 from reelwright.catalog import Card, Shot, find, resolve
 from reelwright.catalog.shot import digest, fingerprint
@@ -34,7 +35,7 @@ from reelwright.media.encode import Encoding, save
 from reelwright.media.stills import save_picture
 from reelwright.request import GenerationRequest, Input
 from reelwright.run import LocalRun
-from reelwright.settings import current
+from reelwright.settings import Settings, current
 from reelwright.storyboard import Scene, Storyboard
 from reelwright.types import Chunk, Role, Video, VideoSpec
 
@@ -81,9 +82,10 @@ class Takes:
         fallback: Sequence[str] = ("placeholder",),
         largest: float = float("inf"),
         anything: bool = True,
+        known: Settings | None = None,
     ) -> None:
         self._results, self._speeds, self._run, self._largest = results, speeds, run, largest
-        self._fallback, self._anything = tuple(fallback), anything
+        self._fallback, self._anything, self._settings = tuple(fallback), anything, known or current()
         self._chosen = set(self._fallback) != {"placeholder"}  # a mistyped name is told, unless somebody chose what serves then
         # Drawn takes are read by several threads, within the film's own progress: their steps only ask for a cancel.
         self._quiet = replace(run, on_progress=None)
@@ -103,15 +105,13 @@ class Takes:
         except UnknownModel:
             if not self._anything or not ("/" in name or "\\" in name or Path(name).exists()):
                 raise
-        from reelwright.backends.local.discovery import card_of
-
-        return card_of(name, current())
+        return described(name, self._settings)
 
     def usable(self, name: str, request: GenerationRequest) -> tuple[Card, tuple[str, ...]]:
         """The card of this name, `auto` being one of the routes; if it has none, or its model cannot be used at all, the first
         of the fallback that was set, with a note. Raises what `card` and the backend's check raise if none was set."""
         if name == AUTO:
-            return routed(request, current(), self.backend)
+            return routed(request, self._settings, self.backend)
         try:
             card = self.card(name)
             self.backend(card)
@@ -127,7 +127,7 @@ class Takes:
     def backend(self, card: Card) -> Any:
         """The card's backend, checked; loaded on first use."""
         if card.backend not in self._backends:
-            self._backends[card.backend] = Sections(plugins.backend_class(card.backend)())
+            self._backends[card.backend] = Sections(plugins.make_backend(card.backend, self._settings))
         backend = self._backends[card.backend]
         backend.check(card)
         return backend

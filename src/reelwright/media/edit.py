@@ -13,7 +13,7 @@ import numpy as np
 
 from reelwright.errors import RequestError
 from reelwright.media import sound
-from reelwright.types import SAMPLE_RATE, Chunk, Frame, Skips, Video
+from reelwright.types import SAMPLE_RATE, Chunk, Frame, Skips, Video, VideoSpec
 
 Fit = Literal["cover", "contain", "stretch"]
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -84,22 +86,22 @@ class Server:
     def schema(self, classes: Iterable[str] | None = None) -> dict[str, Any]:
         """Inputs and outputs of these classes of nodes (those that the server lacks are left out); of all by default."""
         if classes is None:
-            return _table(self._good("GET", "/object_info").json)
+            return table(self._good("GET", "/object_info").json)
         found: dict[str, Any] = {}
         for name in sorted(set(classes)):
             answer = self.call("GET", f"/object_info/{quote(name, safe='')}")
-            found |= _table(answer.json) if answer.status == 200 else {}
+            found |= table(answer.json) if answer.status == 200 else {}
         return found
 
     def stats(self) -> dict[str, Any]:
         """Its version and its devices."""
-        return _table(self._good("GET", "/system_stats").json)
+        return table(self._good("GET", "/system_stats").json)
 
     # ---- its queue
 
     def queue(self) -> tuple[list[str], list[str]]:
         """The ids of the prompts that run, and of those that wait, next first."""
-        told = _table(self._good("GET", "/queue").json)
+        told = table(self._good("GET", "/queue").json)
         running, pending = (
             [item for item in told.get(key) or () if isinstance(item, list) and len(item) > 1]
             for key in ("queue_running", "queue_pending")
@@ -113,7 +115,7 @@ class Server:
             return Standing("running")
         if prompt in pending:
             return Standing("pending", len(running) + pending.index(prompt) + 1)
-        entry = _table(self._good("GET", f"/history/{quote(prompt, safe='')}").json).get(prompt)
+        entry = table(self._good("GET", f"/history/{quote(prompt, safe='')}").json).get(prompt)
         return Standing("done", entry=entry) if isinstance(entry, dict) else Standing("absent")
 
     def order(self, graph: Mapping[str, Any], prompt: str) -> Answer:
@@ -134,10 +136,11 @@ class Server:
             kind = sniff(file.read(HEAD)).media_type
             file.seek(0)
             answer = self._sent("POST", "/upload/image", {"data": {"type": "input"}, "files": {"image": (name, file, kind)}})
-        if answer.status != 200 or not isinstance(_table(answer.json).get("name"), str):
+        if answer.status != 200 or not isinstance(table(answer.json).get("name"), str):
             if answer.status == 413:
-                raise TooLarge(f"{self.address} does not take a file of {path.stat().st_size} bytes", hint="See its --max-upload-size.")
-            raise ProviderFailed(f"{self.address} did not take the file {name} ({answer.status})", hint=answer.text, retryable=False)
+                size = path.stat().st_size
+                raise TooLarge(f"{self.address} takes no file of {size} bytes", hint="See its option --max-upload-size.")
+            raise ProviderFailed(f"{self.address} did not take {name} ({answer.status})", hint=answer.text, retryable=False)
         folder = str(answer.json.get("subfolder") or "")
         return bare(f"{folder}/{answer.json['name']}" if folder else answer.json["name"])
 
@@ -149,7 +152,8 @@ class Server:
         try:
             with self._client() as client, client.stream("GET", f"{self.address}/view?{query}") as got:
                 if got.status_code != 200:
-                    raise ProviderFailed(f"{self.address} does not give the file that it made ({got.status_code})", retryable=False)
+                    why = f"{self.address} does not give the file that it made ({got.status_code})"
+                    raise ProviderFailed(why, retryable=False)
                 with path.open("wb") as file:
                     for piece in got.iter_bytes(1024**2):
                         still_wanted()
@@ -195,7 +199,7 @@ class Server:
     def _client(self) -> Any:
         httpx = _httpx()
         wait = httpx.Timeout(self.timeout, connect=min(5.0, self.timeout))
-        return httpx.Client(timeout=wait, trust_env=False, follow_redirects=False)
+        return httpx.Client(timeout=wait, trust_env=False, follow_redirects=False, verify=_trust())
 
     def _broken(self, error: Exception) -> Away | TimedOut | ProviderFailed:
         httpx = _httpx()
@@ -217,8 +221,15 @@ def bare(name: str) -> str:
     return name
 
 
-def _table(told: Any) -> dict[str, Any]:
+def table(told: Any) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
     return told if isinstance(told, dict) else {}
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The system's certificates, read once: reading them takes longer than most calls."""
+    return ssl.create_default_context()
 
 
 def _httpx() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -45,18 +45,22 @@ class Socket:
             from websockets.sync.client import connect
         except ModuleNotFoundError as error:
             raise MissingExtra("ComfyUI's progress needs websockets", hint="pip install 'reelwright[comfyui]'") from error
+        self._open = ExitStack()
         try:
-            self._socket = connect(
-                f"{server.socket}?clientId={client}",
-                proxy=None,
-                open_timeout=5,
-                close_timeout=1,
-                ping_interval=None,  # a server that is busy answers late; it is asked over HTTP as well
-                max_size=_LARGEST,
+            self._socket = self._open.enter_context(
+                connect(
+                    f"{server.socket}?clientId={client}",
+                    proxy=None,
+                    open_timeout=5,
+                    close_timeout=1,
+                    ping_interval=None,  # a server that is busy answers late; it is asked over HTTP as well
+                    max_size=_LARGEST,
+                )
             )
             # Pictures come with their prompt's id then. Servers that do not know it pass over it.
             self._socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
         except Exception as error:  # it can fail as HTTP, as TLS, as a socket and as a protocol
+            self.close()
             raise Lost(str(error)) from error
 
     def next(self, seconds: float) -> Event | None:
@@ -72,7 +76,7 @@ class Socket:
     def close(self) -> None:
         """Hang up."""
         with suppress(Exception):
-            self._socket.close()
+            self._open.close()
 
     def __enter__(self) -> Self:
         return self

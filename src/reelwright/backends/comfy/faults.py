@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reelwright.backends.comfy.client import Answer
+from reelwright.backends.comfy.client import Answer, table
 from reelwright.backends.comfy.graphs import FILES, Graph, choices
 from reelwright.catalog import Card
 from reelwright.errors import BackendError, OutOfMemory, ProviderFailed, ReelwrightError, Unavailable
@@ -22,7 +22,7 @@ _FOLDERS = {
 
 @dataclass(frozen=True)
 class Lack:
-    """What a server has not: classes of nodes, files of models with the input that names them, and values that it does not know."""
+    """What a server has not: classes of nodes, files of models (with the input that names each), values that it does not know."""
 
     nodes: tuple[str, ...] = ()
     models: tuple[tuple[str, str], ...] = ()
@@ -90,10 +90,10 @@ def lacking(card: Card, address: str, lack: Lack) -> Unavailable:
 
 def refused(card: Card, address: str, answer: Answer) -> ReelwrightError:
     """An order that was not taken."""
-    told = answer.json if isinstance(answer.json, dict) else {}
-    error = told.get("error") if isinstance(told.get("error"), dict) else {}
-    if error.get("type") == "missing_node_type" or (missing := (error.get("extra_info") or {}).get("class_type")):
-        return lacking(card, address, Lack(nodes=(str((error.get("extra_info") or {}).get("class_type") or missing),)))
+    told = table(answer.json)
+    error = table(told.get("error"))
+    if missing := table(error.get("extra_info")).get("class_type"):
+        return lacking(card, address, Lack(nodes=(str(missing),)))
     models, reasons = [], []
     for name, node in (told.get("node_errors") or {}).items():
         for fault in node.get("errors") or ():
@@ -102,11 +102,13 @@ def refused(card: Card, address: str, answer: Answer) -> ReelwrightError:
             if fault.get("type") == "value_not_in_list" and value.lower().endswith(_WEIGHTS):
                 models.append((value, str(about.get("input_name", ""))))
             else:
-                reasons.append(f"node {name} ({node.get('class_type', '?')}): {fault.get('message', '?')}, {fault.get('details', '')}")
+                where = f"node {name} ({node.get('class_type', '?')})"
+                reasons.append(f"{where}: {fault.get('message', '?')}, {fault.get('details', '')}")
     if models:
         return lacking(card, address, Lack(models=tuple(dict.fromkeys(models))))
     if answer.status == 403:
-        return ProviderFailed(f"{address} refuses to be asked by this program (403)", hint="Look at what stands in front of it.", retryable=False)
+        why = f"{address} refuses to be asked by this program (403)"
+        return ProviderFailed(why, hint="Look at what stands in front of it.", retryable=False)
     if answer.status >= 500:
         return ProviderFailed(f"{address} has a fault ({answer.status}): {answer.text}")
     why = "; ".join(reasons) or str(error.get("message") or answer.text or answer.status)
@@ -115,7 +117,7 @@ def refused(card: Card, address: str, answer: Answer) -> ReelwrightError:
 
 def failure(card: Card, address: str, entry: Mapping[str, Any]) -> ReelwrightError | None:
     """What went wrong, from an entry of the history; None if nothing did."""
-    status = entry.get("status") if isinstance(entry.get("status"), dict) else {}
+    status = table(entry.get("status"))
     if status.get("status_str") != "error" and status.get("completed") is not False:
         return None
     told = {message[0]: message[1] for message in status.get("messages") or () if isinstance(message, list) and len(message) == 2}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +25,8 @@ from reelwright.types import Role
 Graph = dict[str, Any]
 
 _PLACE = re.compile(r"\{([a-z]\w*)(?::(int|float))?\}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+IDS = re.compile(r"[a-z0-9][a-z0-9._-]*")
+"""How a workflow may be called."""
 FILES = {"LoadImage": "image", "LoadImageMask": "image", "LoadVideo": "file", "LoadAudio": "audio", "VHS_LoadVideo": "video"}
 """Nodes that open a file, and the input that names it."""
 _VALUES = ("prompt", "negative", "width", "height", "frames", "fps", "seed", "file", "steps_half")
@@ -39,7 +40,7 @@ def folder() -> Path:
 def graph_of(card: Card) -> Graph:
     """The workflow that a card names: a registered one, or one of ours. Raises Unsupported if there is none, RequestError."""
     name = card.settings.get("graph")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not IDS.fullmatch(name):
         raise Unsupported(f"the card {card.id} names no workflow", hint="It needs settings.graph; `reel comfy add` writes one.")
     own = folder() / f"{name}.json"
     if own.is_file():
@@ -54,7 +55,7 @@ def graph_of(card: Card) -> Graph:
 def _ours(name: str) -> Graph:
     place = files("reelwright.backends.comfy").joinpath("graphs", f"{name}.json")
     if not place.is_file():
-        raise Unsupported(f"there is no workflow {name!r}", hint=f"Register it with `reel comfy add`; it would lie in {folder()}.")
+        raise Unsupported(f"there is no workflow {name!r}", hint=f"`reel comfy add` registers one; it lies in {folder()} then.")
     return as_graph(json.loads(place.read_text("utf-8")), name)
 
 
@@ -66,9 +67,10 @@ def as_graph(content: Any, origin: str) -> Graph:
         raise RequestError(f"{origin} is no workflow", hint="In ComfyUI: Workflow > Export (API).")
     graph: Graph = {}
     for name, node in content.items():
-        if not isinstance(node, dict) or not isinstance(node.get("class_type"), str) or not isinstance(node.get("inputs"), dict):
-            raise RequestError(f"{origin} is no workflow in API form: {name!r} is no node", hint="In ComfyUI: Workflow > Export (API).")
-        graph[str(name)] = {"class_type": node["class_type"], "inputs": dict(node["inputs"])}
+        kind, inputs = (node.get("class_type"), node.get("inputs")) if isinstance(node, dict) else (None, None)
+        if not isinstance(kind, str) or not isinstance(inputs, dict):
+            raise RequestError(f"{origin} is not in API form: {name!r} is no node", hint="In ComfyUI: Workflow > Export (API).")
+        graph[str(name)] = {"class_type": kind, "inputs": dict(inputs)}
     for name, node in graph.items():
         for key, value in node["inputs"].items():
             if is_link(value) and str(value[0]) not in graph:
@@ -115,19 +117,23 @@ def values(shot: Shot, uploads: Mapping[str, str], file: str) -> dict[str, Any]:
     }
 
 
-def filled(graph: Graph, known: Mapping[str, Any]) -> Graph:
-    """The graph with its places set. Places without a value stay: optional inputs are left out, others are told by `lacks`."""
-    return {
-        name: {**node, "inputs": {key: _set(value, known) for key, value in node["inputs"].items()}} for name, node in graph.items()
-    }
+def filled(graph: Graph, known: Mapping[str, Any], names: Collection[str]) -> Graph:
+    """The graph with its places set. An input whose place is one of `names` and has no value is left out."""
+    made = {}
+    for name, node in graph.items():
+        inputs = {key: _set(value, known, names) for key, value in node["inputs"].items()}
+        made[name] = {**node, "inputs": {key: value for key, value in inputs.items() if value is not None}}
+    return made
 
 
-def _set(value: Any, known: Mapping[str, Any]) -> Any:
+def _set(value: Any, known: Mapping[str, Any], names: Collection[str]) -> Any:
     place = _PLACE.fullmatch(value) if isinstance(value, str) else None
-    if place is None or place[1] not in known:
+    if place is None or (place[1] not in names and place[1] not in known):
         return value
-    given = known[place[1]]
-    return {"int": lambda: int(round(given)), "float": lambda: float(given), None: lambda: given}[place[2]]()
+    given = known.get(place[1])
+    if given is None or place[2] is None:
+        return given
+    return round(given) if place[2] == "int" else float(given)
 
 
 # ---- against what a server says of itself

@@ -60,10 +60,17 @@ class Pool:
                 servers=list(self.addresses),
             )
         short: list[tuple[str, Lack]] = []
+        fault: ReelwrightError | None = None
         for _, server in sorted(alive, key=lambda each: each[0]):
-            schema = server.schema(node["class_type"] for node in graph.values())
+            try:
+                schema = server.schema(node["class_type"] for node in graph.values())
+            except ReelwrightError as error:  # it went away meanwhile, or is none
+                fault = error
+                continue
             if not (lack := lacks(graph, schema)):
                 return Fit(server, schema)
             short.append((server.address, lack))
+        if fault is not None and not short:
+            raise fault
         address, lack = min(short, key=lambda each: len(each[1].nodes) + len(each[1].models))
         raise lacking(card, address, lack)

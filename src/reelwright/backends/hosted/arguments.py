@@ -6,7 +6,8 @@
     duration = "{seconds:.0f}s"
     resolution = "{size}"
 
-A text that is one field alone keeps the value's type; what has no value is left out, with its name.
+A text that is one field alone keeps the value's type; what has no value is left out, with its name. An item of a list that lacks
+one of its values is left out as a whole.
 """
 
 from __future__ import annotations
@@ -57,13 +58,20 @@ def ratio(width: int, height: int) -> str:
     return f"{a // divisor}:{b // divisor}"
 
 
+def _lacks(template: Any, known: Mapping[str, Any]) -> bool:
+    """Whether a field in it has no value."""
+    if isinstance(template, Mapping):
+        return any(_lacks(each, known) for each in template.values())
+    return isinstance(template, str) and any(known.get(name) is None for name in _FIELD.findall(template))
+
+
 def filled(template: Any, known: Mapping[str, Any]) -> Any:
     """The template with its fields set; None if a field in it has no value, which leaves out a name in a table."""
     if isinstance(template, Mapping):
         made = {name: filled(each, known) for name, each in template.items()}
         return {name: each for name, each in made.items() if each is not None} or None
     if isinstance(template, list | tuple):
-        return [each for each in (filled(one, known) for one in template) if each is not None] or None
+        return [each for each in (filled(one, known) for one in template if not _lacks(one, known)) if each is not None] or None
     if not isinstance(template, str):
         return template
     if alone := _ALONE.fullmatch(template):

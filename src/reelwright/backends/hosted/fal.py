@@ -5,13 +5,14 @@ Over HTTP, without its SDK, which repeats creates after a time-out and sends the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending
-from reelwright.backends.hosted.loop import Hosted, is_policy, said
+from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending, Then
+from reelwright.backends.hosted.loop import Hosted, failure, said, stopped
+from reelwright.backends.hosted.results import first_url
 from reelwright.catalog import Shot
-from reelwright.errors import BackendError, ProviderFailed, Refused
 
 
 class Fal(Hosted):
@@ -21,6 +22,8 @@ class Fal(Hosted):
     base: ClassVar[str] = "https://queue.fal.run"
     key: ClassVar[str | None] = "fal_key"
     site: ClassVar[str] = "fal.ai/dashboard/keys"
+    query: ClassVar[str] = ""
+    """What every address ends with."""
 
     def headers(self, secret: str) -> Mapping[str, str]:
         """As fal wants it."""
@@ -28,61 +31,56 @@ class Fal(Hosted):
 
     def start(self, shot: Shot, arguments: dict[str, Any], intent: str) -> Call:  # noqa: ARG002  fal has no idempotency keys
         """Put it into the model's queue."""
-        return Call("POST", shot.card.source, json=arguments)
+        return Call("POST", self.route(shot) + self._query(), json=arguments)
 
     def started(self, answer: Answer) -> str:
         """The request's id."""
-        return str((answer.json or {})["request_id"])
+        return str(answer.json["request_id"])
 
     def poll(self, operation: str, shot: Shot) -> Call:
         """Its status, with log lines; at our own base, whatever address the answer named."""
-        return Call("GET", f"{_app(shot)}/requests/{operation}/status?logs=1")
+        return Call("GET", f"{self._request(operation, shot)}/status{self._query('logs=1')}")
 
-    def polled(self, answer: Answer, shot: Shot) -> Outcome:
-        """COMPLETED is the end of everything, good or bad; the result tells which."""
+    def polled(self, answer: Answer, operation: str, shot: Shot) -> Outcome:
+        """COMPLETED is the end of everything, good or bad or cancelled; the result tells which."""
         told = answer.json or {}
-        if "video" in told or "images" in told or "detail" in told or answer.status >= 400:
-            return _result(answer)
+        if answer.status >= 400:
+            return Failed(failure(self.name, said(answer)))
         status, lines = told.get("status"), tuple(str(each.get("message", "")) for each in told.get("logs") or ())
-        if told.get("error") or told.get("error_type"):
-            return Failed(_failure(f"{told.get('error') or told.get('error_type')}"))
+        if told.get("error_type") == "request_cancelled":
+            return Failed(stopped(self.name))
+        if status == "COMPLETED" and (wrong := " ".join(str(told[name]) for name in ("error_type", "error") if told.get(name))):
+            return Failed(failure(self.name, wrong))
         if status == "COMPLETED":
-            result = self._wire().send(Call("GET", f"{_app(shot)}/requests/{told['request_id']}" if "request_id" in told else ""))
-            return _result(result)
+            return Then(Call("GET", self._request(operation, shot) + self._query()), self._result)
         if status == "IN_QUEUE":
-            return Pending("queue", position=(told.get("queue_position") or 0) + 1, lines=lines)
-        return Pending("run", _share(lines), lines=lines)
+            return Pending("queue", position=int(told.get("queue_position") or 0) + 1, lines=lines)
+        return Pending("run", percent(lines), lines=lines)
 
     def stop(self, operation: str, shot: Shot) -> Call | None:
         """Take it out of the queue, or stop it."""
-        return Call("PUT", f"{_app(shot)}/requests/{operation}/cancel")
+        return Call("PUT", f"{self._request(operation, shot)}/cancel{self._query()}")
+
+    def _result(self, answer: Answer) -> Outcome:
+        told = answer.json or {}
+        if answer.status >= 400 or "detail" in told:
+            return Failed(failure(self.name, said(answer)))
+        made = next((told[name] for name in ("video", "videos", "images", "image", "output") if told.get(name)), None)
+        url = first_url(made["url"] if isinstance(made, dict) and "url" in made else made)
+        return Finished(url=url) if url else Failed(failure(self.name, "it finished and gave no video"))
+
+    def _request(self, operation: str, shot: Shot) -> str:
+        """Owner and application: a model's path within it is not part of a request's address."""
+        return f"{'/'.join(self.route(shot).split('/')[:2])}/requests/{operation}"
+
+    def _query(self, *more: str) -> str:
+        said = "&".join(filter(None, (self.query, *more)))
+        return f"?{said}" if said else ""
 
 
-def _app(shot: Shot) -> str:
-    """Owner and application: a model's path within it is not part of a request's address."""
-    return "/".join(shot.card.source.split("/")[:2])
-
-
-def _result(answer: Answer) -> Outcome:
-    told = answer.json or {}
-    if answer.status >= 400 or "detail" in told:
-        return Failed(_failure(said(answer)))
-    video = told.get("video") or (told.get("videos") or told.get("images") or [None])[0]
-    url = video.get("url") if isinstance(video, dict) else video
-    return Finished(url=url) if url else Failed(ProviderFailed("fal finished and gave no video", retryable=False))
-
-
-def _failure(text: str) -> BackendError:
-    if is_policy(text):
-        return Refused(f"fal refuses this by its policy: {text}", hint="Word the prompt in another way.", provider="fal")
-    return ProviderFailed(f"fal failed: {text}", retryable=False, provider="fal")
-
-
-def _share(lines: tuple[str, ...]) -> float | None:
-    """How far it is, from a progress bar in the newest lines of its log."""
-    import re
-
+def percent(lines: tuple[str, ...]) -> float | None:
+    """How far it is, from a progress bar in the newest lines of a log."""
     for line in reversed(lines):
-        if found := re.search(r"(\d{1,3})%", line):
-            return min(1.0, int(found[1]) / 100)
+        if found := re.findall(r"(\d{1,3})%", line):
+            return min(1.0, int(found[-1]) / 100)
     return None

@@ -7,6 +7,7 @@ the provider has them, and else tells the person instead of ordering a second ti
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -17,29 +18,26 @@ from typing import Any, ClassVar
 
 from reelwright import settings
 from reelwright.backends.hosted.arguments import filled, values
-from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending
+from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending, Then
 from reelwright.backends.hosted.purse import FilePurse, Purse
-from reelwright.backends.hosted.wire import Breaker, NotSent, Wire, downloaded, paused
+from reelwright.backends.hosted.refusals import failure, is_policy, refusal, said, stopped
+from reelwright.backends.hosted.results import conformed, data_uri, fetched
+from reelwright.backends.hosted.wire import Breaker, NotSent, Wire, paused
 from reelwright.catalog import Card, Shot
-from reelwright.errors import (
-    BackendError,
-    Cancelled,
-    MediaError,
-    MissingKey,
-    ProviderFailed,
-    RateLimited,
-    ReelwrightError,
-    Refused,
-    TimedOut,
-    Unsupported,
-)
+from reelwright.errors import BackendError, Cancelled, MissingKey, ReelwrightError, Refused, TimedOut, TooLarge, Unsupported
 from reelwright.fetching import Fetcher
-from reelwright.media import edit
-from reelwright.media.decode import open_video
 from reelwright.run import Run
 from reelwright.types import Video
 
+__all__ = ["Hosted", "Ordered", "conformed", "data_uri", "failure", "is_policy", "leaving", "refusal", "said", "stopped"]
+
 _BREAKERS: dict[str, Breaker] = {}
+_TRIES = 4
+"""How often an order is sent that surely was not taken: no connection, or too many at once."""
+_PATIENCE_S = 60.0
+"""The longest wait that a provider may ask for and get; a longer one is the caller's to decide."""
+_STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading an answer raises that has another shape than the provider's documents say."""
 
 
 @dataclass
@@ -86,20 +84,26 @@ class Hosted(ABC):
         """The call that orders the shot; `arguments`: the card's template, filled."""
 
     @abstractmethod
-    def started(self, answer: Answer) -> str:
-        """The operation's id in the answer to `start`."""
+    def started(self, answer: Answer) -> str | Finished:
+        """The operation's id in the answer to `start`; or what was made, if the provider answers only then. Raises what the
+        order was refused with, where the status alone does not say so."""
 
-    @abstractmethod
     def poll(self, operation: str, shot: Shot) -> Call:
         """The call that asks how it stands."""
+        raise NotImplementedError(f"{self.name} answers at once")
 
-    @abstractmethod
-    def polled(self, answer: Answer, shot: Shot) -> Outcome:
+    def polled(self, answer: Answer, operation: str, shot: Shot) -> Outcome:
         """What that answer means; what is not known is still at work."""
+        raise NotImplementedError(f"{self.name} answers at once")
 
     def stop(self, operation: str, shot: Shot) -> Call | None:  # noqa: ARG002  for those who override it
         """The call that stops it; None if it cannot be stopped."""
         return None
+
+    def route(self, shot: Shot) -> str:
+        """Where the shot is ordered: the card's `source`, or by the roles of its inputs what `settings.routes` says."""
+        roles = "+".join(sorted({given.role.value for given in shot.inputs})) or "prompt"
+        return str(shot.card.settings.get("routes", {}).get(roles, shot.card.source))
 
     def given(self, path: Path, wire: Wire) -> str:  # noqa: ARG002  likewise
         """An input file as the provider takes it: a data URI, unless it has a store for uploads."""
@@ -125,24 +129,26 @@ class Hosted(ABC):
         """Raises MissingKey if the provider's key is not set, Unsupported if the card does not say how to ask."""
         if "arguments" not in card.settings:
             raise Unsupported(f"the card {card.id} does not say how to ask {self.name}", hint="It needs settings.arguments.")
-        self._secret()
+        if card.status == "retired":
+            raise Unsupported(f"{card.title} is no longer served", hint=card.price or "Choose another model.", model=card.id)
+        self._wire(card)
 
     def close(self) -> None:  # noqa: B027  nothing is held, and a provider that holds something overrides it
         """Nothing is held."""
 
     def generate(self, shot: Shot, run: Run) -> Video:
         """The shot, from start to file. Raises Refused, RateLimited, TimedOut, ProviderFailed, MissingKey ..., Cancelled."""
-        wire = self._wire()
-        order = self._order(shot, run, wire)
+        wire = self._wire(shot.card)
+        order, finished = self._order(shot, run, wire)
         try:
-            finished = self._waited(order, shot, run, wire)
+            finished = finished or self._waited(order, shot, run, wire)
         except Cancelled:
             if not leaving(run):
                 self._stopped(order, shot, wire)
                 self._forget(shot, run)
             raise
         path = run.scratch / f"{shot.fingerprint[:16]}.mp4"
-        self._fetched(finished, path, shot, run, wire)
+        self._fetched(finished, path, run, wire)
         usd = finished.usd if finished.usd is not None else order.usd
         self._purse(run).settle(order.intent, usd)
         run.remember(cost={**run.memory.get("cost", {}), shot.fingerprint[:16]: _cost(self.name, shot, order, usd)})
@@ -152,87 +158,137 @@ class Hosted(ABC):
 
     # ---- the steps
 
-    def _order(self, shot: Shot, run: Run, wire: Wire) -> Ordered:
-        """The operation: a new one, or the one that an earlier attempt began."""
+    def _order(self, shot: Shot, run: Run, wire: Wire) -> tuple[Ordered, Finished | None]:
+        """The operation: a new one, or the one that an earlier attempt began; and what it made, if that is known already."""
         known = run.memory.get("hosted", {}).get(shot.fingerprint[:16])
         before = Ordered(**known) if known else None
         if before is not None and before.operation is not None:
             run.note(f"{self.name} was asked before; its answer is waited for.")
-            return before
-        if before is not None and not self.idempotent:
+            return before, None
+        if before is not None and not (self.idempotent or shot.card.settings.get("idempotent")):
             raise BackendError(
                 f"{self.name} may have taken this order before this program was stopped, and does not say",
                 hint=f"Look at your account{f' ({self.site})' if self.site else ''}; if it did not, order again with a new seed.",
                 retryable=False,
                 provider=self.name,
             )
-        usd = self.price(shot)
-        order = before or Ordered(str(uuid.uuid4()), time.time(), None, usd)
-        if before is None:
-            self._purse(run).reserve(order.intent, self.name, shot.card.id, usd, getattr(run, "owner", "local"))
+        order = before or Ordered(str(uuid.uuid4()), time.time(), None, self.price(shot))
         inputs = {given.role.value: self.given(run.fetch(given.ref), wire) for given in shot.inputs}
         arguments = filled(shot.card.settings.get("arguments", {}), values(shot, inputs)) or {}
         call = self.start(shot, arguments, order.intent)
         run.step(0, 1, "order")
-        self._keep(order, shot, run)
+        if before is None:
+            self._purse(run).reserve(order.intent, self.name, shot.card.id, order.usd, getattr(run, "owner", "local"))
+            self._keep(order, shot, run)
+        answer = self._sent(call, order, shot, run, wire)
         try:
-            answer = wire.send(call)
-        except NotSent:
-            self._forget(shot, run)
-            self._purse(run).settle(order.intent, 0.0)
+            told = self.started(answer)
+        except ReelwrightError:
+            self._nothing(order, shot, run)
             raise
-        if answer.status >= 400:
-            error = self.refused(answer)
-            if answer.status < 500:  # it said no: nothing was ordered
-                self._forget(shot, run)
-                self._purse(run).settle(order.intent, 0.0)
-            raise error
-        order.operation = self.started(answer)
+        except _STRANGE:
+            told = ""
+        if isinstance(told, Finished):
+            return order, told
+        order.operation = _plain(told, self.name)
         self._keep(order, shot, run)
-        return order
+        return order, None
+
+    def _sent(self, call: Call, order: Ordered, shot: Shot, run: Run, wire: Wire) -> Answer:
+        """The answer to an order. It is sent again only where it surely was not taken; else what went wrong is raised."""
+        attempt = 0
+        while True:
+            try:
+                answer = wire.send(call)
+                if answer.status < 300:
+                    return answer
+                error = self.refused(answer)
+                if answer.status >= 500:
+                    raise error
+            except ReelwrightError as failed:
+                if isinstance(failed, BackendError | TooLarge) and not isinstance(failed, NotSent):
+                    raise  # it may have been taken: the intent stays
+                error = failed
+            wait = max(float(error.details.get("after", 0.0)), paused(attempt))
+            if attempt + 1 >= _TRIES or not error.retryable or not isinstance(error, BackendError) or wait > _PATIENCE_S:
+                self._nothing(order, shot, run)
+                raise error
+            try:
+                self._pause(wait, run, 0.0)
+            except Cancelled:
+                self._nothing(order, shot, run)
+                raise
+            attempt += 1
 
     def _waited(self, order: Ordered, shot: Shot, run: Run, wire: Wire) -> Finished:
         """Ask until it is done. Raises what it failed with, TimedOut at the deadline."""
-        assert order.operation is not None
         deadline = order.at + self.settings.request_timeout
         attempt, failures, last = 0, 0, 0.0
         while True:
+            wait = 0.0
             try:
-                answer = wire.send(self.poll(order.operation, shot))
-                outcome = self._meaning(answer, shot)
+                outcome = self._asked(order, shot, wire)
                 failures = 0
             except ReelwrightError as error:
+                if isinstance(error, Refused):
+                    self._nothing(order, shot, run)
                 if not error.retryable or time.time() > deadline:
                     raise
+                wait = min(_PATIENCE_S, float(error.details.get("after", 0.0)))
                 failures, outcome = failures + 1, Pending(stage=f"waiting: {error.message}")
             if isinstance(outcome, Finished):
                 run.step(100, 100, "run")
                 return outcome
             if isinstance(outcome, Failed):
-                self._forget(shot, run)
-                self._purse(run).settle(order.intent, 0.0)
+                self._nothing(order, shot, run)
                 raise outcome.error
+            assert isinstance(outcome, Pending)
             last = max(last, outcome.share or 0.0)
             self._shown(outcome, last, run)
             if time.time() > deadline:
-                self._stopped(order, shot, wire)
-                raise TimedOut(
-                    f"{self.name} did not finish within {self.settings.request_timeout:.0f} s",
-                    hint="Raise REQUEST_TIMEOUT, or choose a faster model.",
-                    provider=self.name,
-                    operation=order.operation,
-                )
-            self._pause(paused(max(attempt, failures), first=self.polls), run, last)
+                raise self._late(order, shot, run, wire)
+            self._pause(max(wait, paused(max(attempt, failures), first=self.polls)), run, last)
             attempt += 1
 
-    def _meaning(self, answer: Answer, shot: Shot) -> Outcome:
-        if answer.status == 429 or answer.status >= 500:
-            raise self.refused(answer)
-        return self.polled(answer, shot)
+    def _asked(self, order: Ordered, shot: Shot, wire: Wire) -> Outcome:
+        """How it stands, by as many calls as that takes. Raises what may be better the next time, and a key that is not taken."""
+        operation = order.operation or ""
+        call = self.poll(operation, shot)
+
+        def means(answer: Answer) -> Outcome:
+            return self.polled(answer, operation, shot)
+
+        following: Callable[[Answer], Outcome] = means
+        while True:
+            answer = wire.send(call)
+            if answer.status in (401, 403, 429) or answer.status >= 500:
+                raise self.refused(answer)
+            if answer.status == 404 and time.time() - order.at < _PATIENCE_S:  # not everywhere yet
+                return Pending("order")
+            try:
+                outcome = following(answer)
+            except _STRANGE:
+                return Pending("an answer that is not known")
+            if not isinstance(outcome, Then):
+                return outcome
+            call, following = outcome.call, outcome.means
+
+    def _late(self, order: Ordered, shot: Shot, run: Run, wire: Wire) -> TimedOut:
+        """The deadline has passed: it is stopped. Where that cannot be, it stays remembered, for it may be done later."""
+        if self._stopped(order, shot, wire):
+            self._forget(shot, run)
+        return TimedOut(
+            f"{self.name} did not finish within {self.settings.request_timeout:.0f} s",
+            hint="Raise REQUEST_TIMEOUT, or choose a faster model.",
+            retryable=False,
+            provider=self.name,
+            operation=order.operation,
+        )
 
     def _shown(self, outcome: Pending, share: float, run: Run) -> None:
         place = f" (number {outcome.position} in the queue)" if outcome.position else ""
-        run.step(round(share * 100), 100, "run" if share else f"{outcome.stage}{place}")
+        line = f": {outcome.lines[-1].strip()[:80]}" if outcome.lines and outcome.lines[-1].strip() else ""
+        run.step(round(share * 100), 100, "run" if share else f"{outcome.stage}{place}{line}")
 
     def _pause(self, seconds: float, run: Run, share: float) -> None:
         """Wait, hearing a cancel."""
@@ -242,32 +298,28 @@ class Hosted(ABC):
             if getattr(run, "cancelled", False):
                 run.step(round(share * 100), 100, "run")
 
-    def _fetched(self, finished: Finished, path: Path, shot: Shot, run: Run, wire: Wire) -> None:
-        most = self.settings.max_video_file_size
-        if finished.body is not None:
-            path.write_bytes(finished.body)
-        elif finished.call is not None:
-            answer = wire.send(finished.call, most=most)
-            if answer.status >= 400:
-                raise self.refused(answer)
-            path.write_bytes(answer.body)
-        elif finished.url is not None:
-            run.step(0, 1, "fetch")
-            fetcher = Fetcher(self.settings.allow_hosts)
-            seconds = max(60.0, self.settings.request_timeout)
-            downloaded(finished.url, path, fetcher, most=most, seconds=seconds, still_wanted=lambda: run.step(0, 1, "fetch"))
-            run.step(1, 1, "fetch")
-        else:
-            raise ProviderFailed(f"{self.name} finished {shot.card.title} and gave no file", provider=self.name)
+    def _fetched(self, finished: Finished, path: Path, run: Run, wire: Wire) -> None:
+        run.step(0, 1, "fetch")
+        fetched(
+            finished,
+            path,
+            wire,
+            Fetcher(self.settings.allow_hosts),
+            most=self.settings.max_video_file_size,
+            seconds=max(60.0, self.settings.request_timeout),
+            refused=self.refused,
+            still_wanted=lambda: run.step(0, 1, "fetch"),
+        )
+        run.step(1, 1, "fetch")
 
-    def _stopped(self, order: Ordered, shot: Shot, wire: Wire) -> None:
-        """Ask that it stop; what the provider says to that changes nothing here."""
+    def _stopped(self, order: Ordered, shot: Shot, wire: Wire) -> bool:
+        """Ask that it stop; whether the provider can. What it says to that changes nothing here."""
         if order.operation is None or (call := self.stop(order.operation, shot)) is None:
-            return
+            return False
         try:
-            wire.send(call)
+            return wire.send(call).status < 300
         except ReelwrightError:
-            return
+            return False
 
     # ---- what is kept
 
@@ -281,21 +333,40 @@ class Hosted(ABC):
     def _forget(self, shot: Shot, run: Run) -> None:
         run.remember(hosted={key: each for key, each in run.memory.get("hosted", {}).items() if key != shot.fingerprint[:16]})
 
-    def _secret(self) -> str:
-        if self.key is None:
+    def _nothing(self, order: Ordered, shot: Shot, run: Run) -> None:
+        """The order came to nothing, and costs nothing."""
+        self._forget(shot, run)
+        self._purse(run).settle(order.intent, 0.0)
+
+    def secret(self, name: str | None) -> str:
+        """The key that a setting holds; "" for none. Raises MissingKey that says where it is had."""
+        if name is None:
             return ""
-        secret = self.settings.secret(self.key)
-        if secret is None:
+        secret = (self.settings.secret(name) or "").strip()
+        if not secret or not secret.isascii() or not secret.isprintable():
             raise MissingKey(
-                f"{self.name} needs a key",
-                hint=f"Set {self.key.upper()}, or: reel keys set {self.key}. {f'It is had at {self.site}.' if self.site else ''}",
+                f"{self.name} needs a key" if not secret else f"the key of {self.name} has characters that no key has",
+                hint=f"Set {name.upper()}, or: reel keys set {name}.{f' It is had at {self.site}.' if self.site else ''}",
                 provider=self.name,
             )
         return secret
 
-    def _wire(self) -> Wire:
-        base = self.settings.base_of(type(self).__name__.lower()) or self.base
-        return Wire(self.name, base, self.headers(self._secret()), _BREAKERS.setdefault(base, Breaker(self.name)))
+    def door(self, card: Card) -> tuple[str, str | None]:
+        """The address that a card's model is asked at, and the setting with the key for it. A card with an address of its own
+        gets the key that it names in `settings.key`, and never the provider's."""
+        if own := card.settings.get("base"):
+            return str(own), card.settings.get("key")
+        return self.settings.base_of(type(self).__name__.lower()) or self.base, self.key
+
+    def _wire(self, card: Card) -> Wire:
+        base, key = self.door(card)
+        secret = self.secret(key)
+        breaker = _BREAKERS.setdefault(base, Breaker(self.name))
+        return Wire(self.name, base, lambda: self.headers(secret) if secret else {}, breaker, self.secrets(secret))
+
+    def secrets(self, secret: str) -> tuple[str, ...]:
+        """Everything that must not come back in an answer."""
+        return (secret,)
 
 
 def leaving(run: Run) -> bool:
@@ -304,78 +375,17 @@ def leaving(run: Run) -> bool:
     return told is not None and told()
 
 
-def data_uri(path: Path) -> str:
-    """A file as a data URI."""
-    import base64
-    import mimetypes
-
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def refusal(name: str, answer: Answer) -> ReelwrightError:
-    """An answer of 400 or more: the code by its status, the message from wherever providers put it."""
-    text = said(answer)
-    if answer.status in (401, 403):
-        return MissingKey(
-            f"{name} does not take the key: {text}", hint="It may be wrong, expired, or not allow this.", provider=name
+def _plain(operation: str, name: str) -> str:
+    """The id, if it is one that an address can be built of; it comes from outside. Raises BackendError."""
+    if not re.fullmatch(r"[\w.:~+=@/-]{1,300}", operation, re.ASCII) or ".." in operation or "//" in operation:
+        raise BackendError(
+            f"{name} took the order and does not say under which name",
+            hint="Look at your account there; ordering again may cost twice.",
+            retryable=False,
+            provider=name,
         )
-    if answer.status == 402 or "insufficient" in text.lower() or "quota" in text.lower():
-        return RateLimited(f"{name}: {text}", hint="The account's credit or quota is used up.", retryable=False, provider=name)
-    if answer.status == 429:
-        after = answer.headers.get("retry-after", "")
-        return RateLimited(f"{name} is asked too often: {text}", after=float(after) if after.isdigit() else 10.0, provider=name)
-    if answer.status >= 500:
-        return ProviderFailed(f"{name} has a fault ({answer.status}): {text}", provider=name, status=answer.status)
-    if is_policy(text):
-        return Refused(f"{name} refuses this by its policy: {text}", hint="Word the prompt in another way.", provider=name)
-    return BackendError(f"{name} does not take this ({answer.status}): {text}", provider=name, status=answer.status)
-
-
-def is_policy(text: str) -> bool:
-    """Whether a message says that a policy forbids it."""
-    words = ("moderation", "policy", "safety", "nsfw", "content_filter", "prohibited", "sensitive", "violat")
-    return any(word in text.lower() for word in words)
-
-
-def said(answer: Answer) -> str:
-    """What an answer says in words, short."""
-    found: Any = answer.json
-    for _ in range(4):
-        if isinstance(found, list) and found:
-            found = found[0]
-        elif isinstance(found, dict):
-            keys = ("message", "detail", "error", "msg", "errors", "status_message", "reason", "failure")
-            found = next((found[key] for key in keys if found.get(key)), None)
-        else:
-            break
-    text = str(found) if isinstance(found, str | int) else answer.body[:200].decode("utf-8", "replace")
-    return " ".join(text.split())[:300] or f"status {answer.status}"
+    return operation
 
 
 def _cost(name: str, shot: Shot, order: Ordered, usd: float | None) -> dict[str, Any]:
     return {"provider": name, "model": shot.card.id, "operation": order.operation, "estimated_usd": order.usd, "usd": usd}
-
-
-def conformed(path: Path, shot: Shot, run: Run) -> Video:
-    """The file at the shot's size, rate and length; what had to be changed is told. Raises BackendError if it is no video."""
-    try:
-        video = open_video(path, audio=shot.card.audio)
-    except MediaError as error:
-        raise BackendError(f"{shot.card.title} gave a file that is no video: {error.message}", model=shot.card.id) from None
-    if shot.card.audio and not video.spec.audio:
-        video = edit.with_sound(video, _silence(video.spec.samples))
-    made = video.spec
-    if (made.width, made.height) != (shot.width, shot.height) or abs(made.seconds - shot.frames / shot.fps) > 0.2:
-        run.note(f"{shot.card.title} made {made.width}x{made.height}, {float(made.seconds):.1f} s.")
-    video = edit.fit(edit.at_rate(video, shot.fps), shot.width, shot.height)
-    video = edit.hold(video, shot.frames / shot.fps)
-    return edit.trim(video, 0, shot.frames / shot.fps) if video.spec.frames > shot.frames else video
-
-
-def _silence(count: int) -> Any:
-    import numpy as np
-
-    from reelwright.types import CHANNELS
-
-    yield np.zeros((count, CHANNELS), np.float32)

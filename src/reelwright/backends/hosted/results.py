@@ -12,10 +12,11 @@ from typing import Any
 from reelwright.backends.hosted.call import Answer, Finished
 from reelwright.backends.hosted.wire import Wire, again
 from reelwright.catalog import Shot
-from reelwright.errors import BackendError, MediaError, ProviderFailed, ReelwrightError, TooLarge
+from reelwright.errors import BackendError, MediaError, ProviderFailed, ReelwrightError, TooLarge, Unsupported
 from reelwright.fetching import Fetcher
 from reelwright.media import edit
-from reelwright.media.decode import open_picture, open_video
+from reelwright.media.decode import open_video, read_still
+from reelwright.media.sniff import HEAD, sniff
 from reelwright.run import Run
 from reelwright.types import CHANNELS, Chunk, Frame, Video
 
@@ -71,7 +72,7 @@ def conformed(path: Path, shot: Shot, run: Run) -> Video:
 
 def pictured(path: Path, shot: Shot) -> Video:
     """A picture as a video of one frame, at the shot's size. Raises MediaError if it is no picture."""
-    frame = Frame.of(open_picture(path))
+    frame = Frame.of(read_still(path))
     return edit.fit(edit.still(frame, shot.fps, 1 / shot.fps), shot.width, shot.height)
 
 
@@ -79,13 +80,19 @@ def data_uri(path: Path, most: int = INLINE) -> str:
     """A file as a data URI. Raises TooLarge over `most` bytes."""
     size = path.stat().st_size
     if size > most:
-        raise TooLarge(f"{path.name} has {size / 1e6:.0f} MB, and at most {most / 1e6:.0f} MB can be sent", hint="Make it smaller.")
+        raise TooLarge(
+            f"{path.name} has {size / 1e6:.0f} MB, and at most {most / 1e6:.0f} MB can be sent", hint="Make it smaller."
+        )
     return f"data:{kind_of(path)};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def kind_of(path: Path) -> str:
-    """A file's media type, by its name."""
-    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    """A file's media type, by its first bytes; assets have no telling names."""
+    with path.open("rb") as file:
+        try:
+            return sniff(file.read(HEAD)).media_type
+        except Unsupported:
+            return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
 def from_uri(uri: str) -> tuple[str, bytes]:

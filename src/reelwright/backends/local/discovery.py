@@ -34,7 +34,7 @@ def content_of(name: str, settings: Settings) -> dict[str, Any]:
         "title": title, "backend": "diffusers", "source": name, "licence": "unknown",
     }  # fmt: skip
     pipeline = source.pipeline
-    if pipeline is None:
+    if pipeline in (None, "DiffusionPipeline"):
         return {**content, **_plain(), "family": "unknown"}
     cls = loading.pipeline_class(pipeline)
     alike = _alike(pipeline)
@@ -198,6 +198,10 @@ def _compression(source: loading.Source) -> tuple[int, int]:
     config = _config(source, "vae")
     spatial = config.get("spatial_compression_ratio") or config.get("scale_factor_spatial") or 0
     temporal = config.get("temporal_compression_ratio") or config.get("scale_factor_temporal") or 0
+    if scaling := config.get("spatio_temporal_scaling"):  # LTX: which blocks halve, and a patch before them
+        halved = 2 ** sum(map(bool, scaling))
+        spatial = spatial or halved * int(config.get("patch_size") or 1)
+        temporal = temporal or halved * int(config.get("patch_size_t") or 1)
     blocks = config.get("block_out_channels") or config.get("down_block_types") or []
     return int(spatial or 2 ** max(0, len(blocks) - 1) or 8), int(temporal or 1)
 

@@ -42,6 +42,11 @@ class Experience:
                 part.write_text(json.dumps(content, indent=1), "utf-8")
                 part.replace(self._path)
 
+    def worse(self, model: str, device: str, plan: str) -> None:
+        """Memory ran out: the plan needs more than was thought, and half as much again each time that it happens."""
+        before = self.of(model, device).get(plan, Correction()).memory
+        self.learn(model, device, plan, before + (before * 0.5) / _WEIGHT, None)
+
     def _read(self) -> dict[str, Correction]:
         try:
             content = json.loads(self._path.read_text("utf-8"))

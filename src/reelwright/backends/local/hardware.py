@@ -87,6 +87,8 @@ class Card:
     memory: float
     free: float
     driver: str
+    compute: float = 0.0
+    """Its compute capability; 8.9 and more have fp8."""
 
 
 @cache
@@ -98,12 +100,13 @@ def nvidia() -> tuple[Card, ...]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    query = [tool, "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"]
+    query = [tool, "--query-gpu=name,memory.total,memory.free,driver_version,compute_cap", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603  a fixed command
         rows = [[part.strip() for part in line.split(",")] for line in answer.strip().splitlines()]
         return tuple(
-            Card(name, float(total) * 2**20 / GB, float(free) * 2**20 / GB, driver) for name, total, free, driver in rows
+            Card(row[0], float(row[1]) * 2**20 / GB, float(row[2]) * 2**20 / GB, row[3], float(row[4]) if len(row) > 4 else 0.0)
+            for row in rows
         )
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
@@ -115,7 +118,7 @@ def glance(wanted: str | None = None) -> Machine:
     cards = nvidia() if wanted is None or wanted.startswith("cuda") else ()
     if cards:
         card = cards[int(wanted.partition(":")[2] or 0) if wanted else 0]
-        return Machine("cuda", card.name, card.memory, card.free, total, free, sustained(card.name))
+        return Machine("cuda", card.name, card.memory, card.free, total, free, sustained(card.name), card.compute >= 8.9)
     if wanted in (None, "mps") and platform.system() == "Darwin" and platform.machine() == "arm64":
         return Machine("mps", "Apple GPU", 0.0, 0.0, total, free, 8.0)
     if Path("/sys/module/amdgpu").exists() and wanted in (None, "cuda"):
@@ -172,7 +175,8 @@ def let_go() -> None:
 
 @dataclass
 class Peak:
-    """What a block of work took at its height, in GB beyond what was held when it began; None where it cannot be told."""
+    """What a block of work took at its height, in GB, weights included: what torch reserved of a card's memory, or what this
+    process has in RAM. None where it cannot be told."""
 
     gb: float | None = None
 

@@ -37,6 +37,8 @@ class Source:
     def pipeline(self) -> str | None:
         """The class that the index names; None for a single file."""
         named = self.index.get("_class_name")
+        if isinstance(named, list):
+            return "DiffusionPipeline"  # it brings its own class; whether that may run was asked when it was located
         return named if isinstance(named, str) else None
 
 
@@ -181,6 +183,8 @@ def load(card: Card, source: Source, pipeline: str, plan: Plan, device: str, set
                 arguments |= {"token": _token(settings), "revision": card.revision or None}
             if isinstance(source.index.get("_class_name"), list):
                 arguments["trust_remote_code"] = True
+            if (variant := _variant(source)) is not None:
+                arguments["variant"] = variant
             pipe = cls.from_pretrained(place, use_safetensors=True, **arguments)
     if "scheduler" in keep:
         wanted = dict(keep["scheduler"])
@@ -188,6 +192,16 @@ def load(card: Card, source: Source, pipeline: str, plan: Plan, device: str, set
     _see_to_adapters(pipe, card, settings)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _variant(source: Source) -> str | None:
+    """The variant that has to be asked for: "fp16" or "bf16", if a folder holds its denoiser in no other one."""
+    for name in ("transformer", "unet") if source.folder is not None else ():
+        files = [path.name for path in (source.folder / name).glob("*.safetensors")]  # type: ignore[operator]  # it is set
+        found = {match[1] for each in files if (match := re.search(r"\.(fp16|bf16)(?:-\d+-of-\d+)?\.safetensors$", each))}
+        if found and all(any(f".{one}" in each for one in found) for each in files):
+            return min(found)
+    return None
 
 
 def _modular(source: Source, device: str, keep: Mapping[str, Any]) -> Any:

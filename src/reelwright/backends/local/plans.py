@@ -166,33 +166,25 @@ def _processors(module: Any) -> list[Any]:
 _CACHES: dict[str, Callable[[Any, int], Any]] = {}
 
 
-def cache_config(name: str, module: Any, steps: int) -> Any:
-    """The configuration of a step cache for a module. Raises Unsupported."""
+def cache_config(name: str) -> Any:
+    """The configuration of a step cache. Raises Unsupported."""
     import diffusers
 
     if name == "first_block":
         return diffusers.FirstBlockCacheConfig(threshold=0.1)
-    if name == "pyramid":
-        return diffusers.PyramidAttentionBroadcastConfig(
-            spatial_attention_block_skip_range=2,
-            spatial_attention_timestep_skip_range=(100, 800),
-            current_timestep_callback=lambda: module._reelwright_time,
-        )
     if name == "taylor":
         # Without identifiers it changes nothing in four of six families (notes, trap 16).
         return diffusers.TaylorSeerCacheConfig(cache_identifiers=[r".*blocks\.\d+\.attn[12]?$"], cache_interval=3)
-    if name == "magnitude":
-        return diffusers.MagCacheConfig(num_inference_steps=steps, mag_ratios=[1.0] * steps, threshold=0.06)
     raise Unsupported(f"there is no step cache {name!r}", field="step_cache")
 
 
-def enable_cache(pipe: Any, name: str, steps: int) -> None:
+def enable_cache(pipe: Any, name: str) -> None:
     """Reuse parts of earlier steps; pixels change. Raises Unsupported where the model cannot, found by trying."""
     for module in denoisers(pipe):
         if not hasattr(module, "enable_cache"):
             raise Unsupported(f"{type(module).__name__} has no step caches", hint="Leave `step_cache` out.", field="step_cache")
         try:
-            module.enable_cache(cache_config(name, module, steps))
+            module.enable_cache(cache_config(name))
         except (ValueError, AttributeError, KeyError) as error:
             disable_cache(pipe)
             raise Unsupported(

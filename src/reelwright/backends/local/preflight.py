@@ -103,7 +103,8 @@ def standings(cards: Mapping[str, Card], known: Settings, *, whole: bool = True)
     for card in cards.values():
         if card.backend == "keyframes":
             inner = cards.get(str(card.settings.get("picture")))
-            yield replace(_standing(inner, machine, known), card=card) if inner else Standing(card, "other", None, "")
+            here = inner is not None and inner.backend == "diffusers"
+            yield replace(_standing(inner, machine, known), card=card) if inner and here else Standing(card, "other", None, "")
         elif card.backend != "diffusers":
             yield Standing(card, "none" if card.instant else "other", None, "")
         else:

@@ -160,7 +160,13 @@ def convert(path: Path) -> Path:
     tensors = {str(name): each.contiguous().clone() for name, each in found.items() if isinstance(each, torch.Tensor)}
     if not tensors:
         raise WeightsInvalid(f"{path.name} holds no tensors", file=path.name)
+    if "-of-" in path.stem:
+        raise WeightsInvalid(
+            f"{path.name} is one of several parts", hint="Load the model with its own library and save it as safetensors."
+        )
     names = {"pytorch_model": "model"}
     made = path.with_name(names.get(path.stem, path.stem) + ".safetensors")
+    if made.exists():
+        raise WeightsInvalid(f"{made.name} is there already", hint="Remove it first, or use it.", file=made.name)
     save_file(tensors, made, metadata={"format": "pt"})
     return made
