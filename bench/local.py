@@ -328,7 +328,7 @@ def child(what: str, home: str, folder: str) -> None:
     patience = threading.Timer(300, os._exit, (3,))  # a worker whose job failed would wait for another one
     patience.daemon = True
     patience.start()
-    watching.Watch.advance = lambda *_: told()  # type: ignore[method-assign]
+    watching.Watch.advance = lambda *_: told()  # type: ignore[method-assign]  # the first step is all that is measured
     ours, theirs = multiprocessing.Pipe()
     workers._work(_settings(Path(home)), workers.posts(())[0], theirs)
     del ours

@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     memory_wait: float = Field(60.0, ge=0)
     """Seconds that a shot waits for memory that something else holds, before it is refused."""
     lossy: bool = False
-    """Whether a model may be held at a lower precision (fp8, int8) where it does not fit otherwise; pixels change a little."""
+    """Whether a model may be held at a lower precision (fp8) where it does not fit otherwise; pixels change a little."""
     trust_code: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Models, with commas between, that may run the code they bring. It can do anything that you can."""
     trusted_spaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()

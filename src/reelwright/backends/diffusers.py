@@ -64,11 +64,12 @@ class Diffusers:
         loading.libraries()
         from reelwright.backends.local import hardware
 
-        source = loading.locate(shot.card.source, self._settings, shot.card.revision)
+        source = loading.locate(shot.card.source, self._settings, shot.card.revision, preflight.apart(shot.card))
         device = hardware.best(self._settings.device)
         work = fit.work_of(shot.card, shot.width, shot.height, shot.frames, shot.options)
         job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
         needs = self._admitted(job)
+        run.step(1, 1, announced(needs[0]))
         for index, need in enumerate(needs):
             try:
                 return self._made(job, need)
@@ -97,7 +98,7 @@ class Diffusers:
         roles = next(iter(sorted(card.accepts, key=len)), frozenset[Role]())
         inputs = tuple(ShotInput(role, "", "") for role in sorted(roles))
         shot = Shot(card, "", "", *card.sizes.native[0], Fraction(str(card.fps.default)), card.frames.default, 0, inputs)
-        source = loading.locate(card.source, self._settings, card.revision)
+        source = loading.locate(card.source, self._settings, card.revision, preflight.apart(card))
         device = hardware.best(self._settings.device)
         work = fit.work_of(card, shot.width, shot.height, shot.frames, {})
         job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
@@ -118,7 +119,7 @@ class Diffusers:
         """The plans to try, best first; waits for memory that others hold. Raises OutOfMemory with what would fit."""
         from reelwright.backends.local import hardware
 
-        known = preflight.billions(job.source)
+        known = preflight.billions(job.source, job.shot.card)
         began = time.monotonic()
         while True:
             machine = hardware.probe(job.device)
@@ -153,7 +154,7 @@ class Diffusers:
         """Advice: the nearest request that would fit."""
         card, plans = job.shot.card, preflight.ladder(job.shot.options, machine, lossy=self._settings.lossy)
         corrections = self._experience.of(card.id, _named(job.device))
-        found = fit.nearest(card, job.work, machine, preflight.billions(job.source), plans, corrections)
+        found = fit.nearest(card, job.work, machine, preflight.billions(job.source, card), plans, corrections)
         if found is None:
             return "Choose a smaller model: `reel models --fits`."
         seconds = float(found.frames / job.shot.fps)
@@ -256,12 +257,18 @@ class Diffusers:
         from reelwright.backends.local import hardware
 
         card, machine = job.shot.card, hardware.probe(job.device)
-        plain = fit.need(card, job.work, need.plan, machine, preflight.billions(job.source))
+        plain = fit.need(card, job.work, need.plan, machine, preflight.billions(job.source, card))
         predicted = plain.vram_gb if machine.shared else plain.vram_gb - fit.CONTEXT_GB
         others = sum(each.gb for each in RESIDENTS.loaded() if each.key != job.key(need.plan))
         own = None if gb is None else gb - others - (fit.PROCESS_GB if machine.shared else 0.0)
         factor = None if own is None or own <= 0 else own / max(0.05, predicted)
         self._experience.learn(card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
+
+
+def announced(need: Need) -> str:
+    """What is about to happen, as the stage that is shown before it does."""
+    seconds = f"{need.seconds:.0f} s" if need.seconds < 120 else f"{need.seconds / 60:.0f} min"
+    return f"{need.plan.name}, about {need.vram_gb:.1f} GB and {seconds} ({need.sure})"
 
 
 def native_schedule(shot: Shot) -> bool:

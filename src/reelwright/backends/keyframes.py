@@ -70,7 +70,7 @@ class Keyframes:
         try:
             path = self._picture(shot, run)
         except (BackendError, Unavailable, RequestError) as error:
-            run.note(f"The picture of “{shot.prompt[:60]}” failed ({error}); a drawn one stands in for it.")
+            run.note(f"The picture of “{shot.prompt[:60]}” failed ({error.message}); a drawn one stands in for it.")
             return self._drawing.generate(placeholder, run)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         moved = dataclasses.replace(placeholder, inputs=(ShotInput(Role.FIRST_FRAME, f"keyframe:{digest}", digest),))

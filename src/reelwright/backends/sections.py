@@ -134,13 +134,15 @@ def _section(shot: Shot, part: Section, index: int, tail: Sequence[Frame], run: 
     while frames < wanted and frames + rule.step <= rule.most:
         frames += rule.step
     options = {name: value for name, value in shot.options.items() if name != "schedule"}
-    changed = dataclasses.replace(shot, prompt=part.prompt, frames=frames, options=options)
+    ends = part.start + part.frames >= shot.frames
+    inputs = tuple(given for given in shot.inputs if ends or given.role is not Role.LAST_FRAME)
+    changed = dataclasses.replace(shot, prompt=part.prompt, frames=frames, options=options, inputs=inputs)
     if index == 0:
         return changed
     path = run.scratch / f"section-{index}.png"
     save_picture(tail[0].rgb, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    kept = tuple(given for given in shot.inputs if given.role not in (Role.FIRST_FRAME, Role.LAST_FRAME))
+    kept = tuple(given for given in inputs if given.role is not Role.FIRST_FRAME)
     kept = kept if frozenset({Role.FIRST_FRAME, *(given.role for given in kept)}) in shot.card.accepts else ()
     first = ShotInput(Role.FIRST_FRAME, str(path), digest)
     return dataclasses.replace(changed, seed=shot.seed + index, inputs=(first, *kept))

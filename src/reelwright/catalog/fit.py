@@ -205,10 +205,10 @@ def need(
     known: dict[str, float] = dict(given) if given else {"transformer": card.params_b or 2.0, "rest": 1.5}
     denoiser = card.settings.get("denoiser", {})
     width = denoiser.get("width", 1024)
-    passes = denoiser.get("passes", 2)
+    at_once = denoiser.get("at_once", denoiser.get("passes", 2))  # some families do their two passes one after the other
     factor = 2.0 if machine.kind == "cpu" else 1.0  # float32 on a CPU
     held = _held(card, plan, known, 2.0 * factor)
-    acts = tokens(card, work) * width * 2 * _KEPT_LAYERS * passes * factor / GB
+    acts = tokens(card, work) * width * 2 * _KEPT_LAYERS * at_once * factor / GB
     decode = _decoding(card, plan, work, 2.0 * factor)
     extra = {
         name: acts if name.startswith(("transformer", "unet")) else decode if name.startswith("vae") else 0.3 for name in held

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reelwright.catalog.card import Card
-from reelwright.errors import RequestError, Unsupported
+from reelwright.errors import MissingAsset, RequestError, Unsupported
 from reelwright.media import grade, moves
 from reelwright.media.decode import keep_rate
 from reelwright.request import GenerationRequest, Lora
@@ -111,6 +111,9 @@ def resolve(request: GenerationRequest, card: Card, read: Callable[[str], str]) 
         raise Unsupported(
             f"{card.title} takes no LoRA", hint="Choose a model that does: `reel models --task lora`.", model=card.id
         )
+    for lora in request.loras:
+        if lora.file is None and "/" not in lora.ref:
+            raise MissingAsset(f"there is no LoRA {lora.ref}", hint="Name a .safetensors file or a hub id.", ref=lora.ref)
     width, height = _size(request, card, notes)
     fps, frames = _timing(request, card, notes)
     prompt, options = _options(request, card, notes)

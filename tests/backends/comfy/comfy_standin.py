@@ -412,9 +412,7 @@ class _Asked(BaseHTTPRequestHandler):
         self.comfy.say(client, "status", status={"exec_info": {"queue_remaining": 0}}, sid=client)
         self.close_connection = True
         with suppress(OSError):
-            while said := self.connection.recv(4096):
-                if said[0] & 0x0F == 8:
-                    break
-                self.comfy.calls.append(("WS", client, said))
+            while (head := self.rfile.read(2)) and head[0] & 0x0F != 8:  # short masked frames, until the one that closes
+                self.comfy.calls.append(("WS", client, self.rfile.read(4 + (head[1] & 0x7F))))
         if self.comfy.sockets.get(client) is self.connection:
             del self.comfy.sockets[client]

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -46,7 +46,7 @@ def libraries() -> Any:
     """The module `diffusers`; raises MissingExtra."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    for noisy in ("torchao", "torch.utils._pytree"):  # kernels that this machine could not use anyway
+    for noisy in ("torchao", "torch.utils._pytree", "huggingface_hub"):  # kernels that this machine could not use anyway
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         import diffusers
@@ -70,8 +70,11 @@ def _quiet(diffusers: Any) -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def locate(name: str, settings: Settings, revision: str = "") -> Source:
-    """Find a model; of a hub id only its index is fetched. Raises UnknownModel, WeightsInvalid, Unavailable, Unsupported."""
+def locate(name: str, settings: Settings, revision: str = "", apart: Collection[str] = ()) -> Source:
+    """Find a model; of a hub id only its index is fetched. Components that come from elsewhere (`apart`) need no files in it.
+
+    Raises UnknownModel, WeightsInvalid, Unavailable, Unsupported.
+    """
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix in weights.PICKLES:
@@ -82,7 +85,7 @@ def locate(name: str, settings: Settings, revision: str = "") -> Source:
             )
         return Source(name, path, {})
     if path.is_dir():
-        return _of_folder(name, path, settings)
+        return _of_folder(name, path, settings, apart)
     if not HUB_ID.fullmatch(name):
         raise UnknownModel(
             f"there is no model at {name}", hint="Name a folder, a .safetensors file or a hub id.", requested_model=name
@@ -90,14 +93,14 @@ def locate(name: str, settings: Settings, revision: str = "") -> Source:
     return _of_hub(name, settings, revision)
 
 
-def _of_folder(name: str, path: Path, settings: Settings) -> Source:
+def _of_folder(name: str, path: Path, settings: Settings, apart: Collection[str]) -> Source:
     for file, modular in ((_INDEX, False), (_MODULAR, True)):
         if (path / file).is_file():
             index = _read(path / file)
             source = Source(name, path, index, modular)
             _hold_code(source, settings)
             if not modular:
-                weights.hold(path, index)
+                weights.hold(path, {part: kind for part, kind in index.items() if part not in apart})
             return source
     raise UnknownModel(
         f"{path.name} is no pipeline: it has neither {_INDEX} nor {_MODULAR}",

@@ -37,11 +37,28 @@ def ladder(options: Mapping[str, Any], machine: Machine, *, lossy: bool = False)
     return tuple(plan for plan in plans if plan.precision != "fp8" or precision == "fp8" or machine.fp8 or machine.kind == "cpu")
 
 
-def billions(source: Source) -> dict[str, float] | None:
-    """Billions of parameters of each component, from the files' headers; None if they are not on this machine."""
+def apart(card: Card) -> tuple[str, ...]:
+    """The components of a card that are not its source's own: from elsewhere, or left out."""
+    return (*card.settings.get("components", {}), *card.settings.get("drop", ()))
+
+
+def billions(source: Source, card: Card | None = None) -> dict[str, float] | None:
+    """Billions of parameters of each component, from the files' headers; None if they are not on this machine.
+
+    A component of the card that is a file of its own (GGUF) counts by its size, as weights of two bytes.
+    """
     if source.folder is None or source.modular:
         return None
-    return {name: each.parameters / 1e9 for name, each in weights.measured(source.folder).items()} or None
+    others = () if card is None else apart(card)
+    found = {name: each.parameters / 1e9 for name, each in weights.measured(source.folder).items() if name not in others}
+    for name, wanted in () if card is None else card.settings.get("components", {}).items():
+        place = Path(str(wanted["source"])).expanduser()
+        path = place / wanted["file"] if "file" in wanted else place
+        if path.is_file():
+            found[name] = path.stat().st_size / 2e9
+        elif name in card.settings.get("weights", {}):  # type: ignore[union-attr]  # there are none without a card
+            found[name] = card.settings["weights"][name]  # type: ignore[union-attr]  # likewise
+    return found or None
 
 
 def verdict(card: Card, size: tuple[int, int], frames: int, options: Mapping[str, Any], known: Settings) -> Verdict:
@@ -79,7 +96,7 @@ def told(shot: Shot, known: Settings) -> dict[str, Any] | None:
 def _on_disk(card: Card) -> dict[str, float] | None:
     folder = Path(card.source).expanduser()
     try:
-        return billions(Source(card.source, folder, {})) if folder.exists() else None
+        return billions(Source(card.source, folder, {}), card) if folder.exists() else None
     except ReelwrightError:
         return None  # damaged files are told when they are used
 
