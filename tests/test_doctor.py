@@ -95,6 +95,23 @@ def test_the_tier_and_what_runs_on_it_are_told(
     assert offload in made["models that run with offload"].detail.split(", ")
 
 
+def test_providers_say_whether_they_are_ready_and_where_a_key_is_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """J7, M10: which key is missing, and never a key itself."""
+    monkeypatch.setenv("FAL_KEY", "planted-secret")
+    for name in ("RUNWAYML_API_SECRET", "REPLICATE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REELWRIGHT_COMFY_SERVERS", "http://127.0.0.1:9")
+    monkeypatch.setattr("keyring.get_password", lambda *_: None)
+    settings.current.cache_clear()
+    made = found()
+    assert made["provider fal"].state == "ok"
+    assert made["provider Runway"].state == "missing"
+    assert "RUNWAYML_API_SECRET" in made["provider Runway"].detail
+    assert "http" in made["ComfyUI"].detail
+    assert made["ComfyUI"].state == "missing"
+    assert "planted-secret" not in repr(made)
+
+
 def test_wrong_settings_are_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEO_FRAME_RATE", "fast")
     settings.current.cache_clear()

@@ -37,6 +37,7 @@ def examine() -> Iterator[Finding]:
     yield from _letters()
     yield from _extras()
     yield from _gpu()
+    yield from _providers()
     yield from _disk()
 
 
@@ -75,6 +76,8 @@ def _extras() -> Iterator[Finding]:
         ("extra timeline", "OpenTimelineIO", "export to editors: pip install 'reelwright[timeline]'"),
         ("torch", "torch", "local models"),
         ("diffusers", "diffusers", "local models"),
+        ("extra spaces", "gradio_client", "Hugging Face Spaces: pip install 'reelwright[spaces]'"),
+        ("extra keyring", "keyring", "keys in the system's keyring: pip install 'reelwright[keyring]'"),
     ):
         try:
             yield Finding(name, "ok", version(package))
@@ -129,6 +132,47 @@ def _torch_fits(kind: str) -> Iterator[Finding]:
         yield Finding("torch for the GPU", "warning", f"torch {build} cannot use it: install the build with CUDA")
     if kind == "rocm" and "rocm" not in build:
         yield Finding("torch for the GPU", "warning", f"torch {build} cannot use it: install the build for ROCm")
+
+
+def _providers() -> Iterator[Finding]:
+    """Which providers are ready, and where the key of the others is had; which ComfyUI servers answer. No provider is called."""
+    from reelwright import plugins
+    from reelwright.backends.hosted.loop import Hosted
+
+    try:
+        known = settings.current()
+    except ReelwrightError:
+        return  # told with the disk
+    for name in sorted(plugins.backends()):
+        try:
+            provider = plugins.backend_class(name)
+        except ReelwrightError:
+            continue  # an extra that is not there is told below
+        if not issubclass(provider, Hosted) or provider.key is None:
+            continue
+        if known.secret(provider.key):
+            yield Finding(f"provider {provider.name}", "ok", "ready")
+        else:
+            where = f"; it is had at {provider.site}" if provider.site else ""
+            detail = f"no key: set {provider.key.upper()}, or: reel keys set {name}{where}"
+            yield Finding(f"provider {provider.name}", "missing", detail)
+    for address in known.comfy_servers:
+        there = _answers(address)
+        state, told = ("ok", address) if there else ("missing", f"none at {address}; REELWRIGHT_COMFY_SERVERS names others")
+        yield Finding(f"ComfyUI {address}" if len(known.comfy_servers) > 1 else "ComfyUI", state, told)
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody listens there."""
+    import socket
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address)
+        with socket.create_connection((parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), 0.5):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def gpu_memory() -> tuple[float, ...]:

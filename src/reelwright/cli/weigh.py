@@ -14,6 +14,8 @@ from reelwright.cli import desk, report
 keys_of = ("fal_key", "replicate_api_token", "runwayml_api_secret", "openai_api_key", "gemini_api_key", "lumaai_api_key",
            "kling_access_key", "kling_secret_key", "minimax_api_key", "hf_token")  # fmt: skip
 """The settings that hold providers' keys."""
+_STEMS = {"google": "gemini", "huggingface": "hf", "huggingface-endpoint": "hf"}
+"""How keys begin whose provider has another name."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -103,7 +105,7 @@ def set_key(
     """Keep a provider's key in the system's keyring. It is asked for, and never an argument."""
     from reelwright.errors import MissingExtra, RequestError, Unavailable
 
-    names = [name for name in keys_of if name == provider or name.startswith(provider.lower().replace("google", "gemini"))]
+    names = [name for name in keys_of if name == provider or name.startswith(_STEMS.get(provider.lower(), provider.lower()))]
     if not names:
         raise RequestError(f"there is no provider {provider!r}", hint=f"Keys: {', '.join(keys_of)}.", field="provider")
     try:

@@ -52,7 +52,7 @@ class Socket:
                     f"{server.socket}?clientId={client}",
                     proxy=None,
                     open_timeout=5,
-                    close_timeout=1,
+                    close_timeout=0.1,  # nothing is lost by hanging up
                     ping_interval=None,  # a server that is busy answers late; it is asked over HTTP as well
                     max_size=_LARGEST,
                 )

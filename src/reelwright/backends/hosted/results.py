@@ -60,6 +60,7 @@ def conformed(path: Path, shot: Shot, run: Run) -> Video:
             f"{shot.card.title} gave a file that is no {'picture' if shot.card.frames.most == 1 else 'video'}: {error.message}",
             model=shot.card.id,
         ) from None
+    video.source = None  # its packets are not copied: a provider's own tags would come along
     if shot.card.audio and not video.spec.audio:
         video = edit.with_sound(video, _silence(video.spec.samples))
     made = video.spec
