@@ -8,6 +8,8 @@ TORCH = none
 TORCH_INDEX =
 # Passed on to pytest: make test ARGS="-k camera"
 ARGS =
+# Tests that run at the same time, each in a process with services of its own.
+JOBS = 2
 
 BIN = .venv/bin
 READY = .venv/.ready
@@ -28,7 +30,7 @@ demo: $(READY) ## Render the demo film and print its path
 test: TORCH = auto
 test: $(READY) ## Run the tests; ARGS goes to pytest, TORCH=none leaves out local models
 	@test "$(TORCH)" = none || $(MAKE) --no-print-directory $(MODELS) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX)
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: lint test ## Everything that CI checks: style, types, imports, docs, tests
 

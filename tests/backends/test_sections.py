@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from reelwright.backends.sections import OVERLAP, Sections, schedule_of, section
 from reelwright.catalog import Card, Shot, card_from, resolve
 from reelwright.errors import Cancelled, RequestError
 from reelwright.media.decode import first_frame
-from reelwright.request import GenerationRequest
+from reelwright.request import GenerationRequest, Input
 from reelwright.run import LocalRun
 from reelwright.types import Frame, Role, Video, VideoSpec
 
@@ -183,3 +184,48 @@ def test_a_pipeline_that_takes_prompts_over_time_gets_them_itself(tmp_path: Path
     RESIDENTS.unload()
     assert np.array_equal(clips[0], clips[2])
     assert not np.array_equal(clips[0], clips[1])
+
+
+class Humming(Drifting):
+    """The same with a tone, a little louder in each section."""
+
+    def generate(self, shot: Shot, run: LocalRun) -> Video:
+        video = super().generate(shot, run)
+        level = 0.1 * len(self.shots)
+        samples = iter([np.full((video.spec.samples, 2), level, np.float32)])
+        return Video(video.spec.but(audio=True), video.frames, samples)
+
+
+def test_sound_goes_through_all_sections() -> None:
+    """A model with sound, longer than it makes at once: as much sound as pictures, faded over where sections meet."""
+    shot, run = shot_of(8.0, card(audio=True)), LocalRun()
+    with Sections(Humming()).generate(shot, run) as video:
+        assert video.spec.audio
+        assert video.samples is not None
+        heard = np.concatenate(list(video.samples))
+        assert len(list(video.frames)) == 64
+    run.close()
+    assert len(heard) == video.spec.samples
+    assert heard[1000, 0] == pytest.approx(0.1)
+    assert heard[-1000, 0] == pytest.approx(0.3)
+    assert np.abs(np.diff(heard[:, 0])).max() < 0.001, "no step where sections meet"
+
+
+@pytest.mark.parametrize("role", ["source", "control", "keyframe"])
+def test_a_clip_to_follow_is_not_cut_into_sections(role: str) -> None:
+    used = card(accepts=[[], ["first_frame"], [role]])
+    request = GenerationRequest("a lake", seconds=12.0, inputs=(Input(Role(role), "x"),))
+    shot, notes = resolve(request, used, lambda ref: ref)
+    assert shot.frames == 33
+    assert any("not 96" in note for note in notes)
+    scheduled = dataclasses.replace(shot, options={"schedule": ["1: rain"]})
+    with pytest.raises(RequestError, match=r"sections|at most"):
+        made(Drifting(), scheduled)
+
+
+def test_a_last_frame_belongs_to_the_last_section() -> None:
+    used = card(accepts=[[], ["first_frame"], ["last_frame"], ["first_frame", "last_frame"]])
+    request = GenerationRequest("a lake", seconds=8.0, inputs=(Input(Role.LAST_FRAME, "x"),))
+    inner = Drifting()
+    made(inner, resolve(request, used, lambda ref: ref)[0])
+    assert [each.input(Role.LAST_FRAME) is not None for each in inner.shots] == [False, False, True]

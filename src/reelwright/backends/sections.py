@@ -23,7 +23,7 @@ from reelwright.catalog import Card, Shot, ShotInput
 from reelwright.errors import RequestError
 from reelwright.media.stills import save_picture
 from reelwright.run import Run
-from reelwright.types import Frame, Role, Video, VideoSpec
+from reelwright.types import CHANNELS, SAMPLE_RATE, Chunk, Frame, Role, Video, VideoSpec
 
 OVERLAP = 4
 """Frames that two sections share."""
@@ -94,21 +94,29 @@ class Sections:
                 hint="Choose a model for image-to-video, or use several scenes.",
                 field="schedule",
             )
+        _hold_inputs(parts, shot, run)
         run.note(f"{shot.card.title} made this in {len(parts)} sections that go on from one another.")
         spec = VideoSpec(shot.width, shot.height, shot.fps, shot.frames)
-        return Video(spec, self._joined(parts, shot, run))
+        if not shot.card.audio:
+            return Video(spec, self._joined(parts, shot, run, None))
+        # Sound is read beside the pictures, ahead of them now and then: both have to be there first.
+        heard = _Heard(parts, spec)
+        frames = list(self._joined(parts, shot, run, heard))
+        return Video(spec.but(audio=True), iter(frames), iter([heard.samples]))
 
     def _whole(self, shot: Shot, run: Run) -> Video:
         made: Video = self._inner.generate(shot, run)
         return made
 
-    def _joined(self, parts: Sequence[Section], shot: Shot, run: Run) -> Iterator[Frame]:
+    def _joined(self, parts: Sequence[Section], shot: Shot, run: Run, heard: _Heard | None) -> Iterator[Frame]:
         tail: list[Frame] = []
         for index, part in enumerate(parts):
             inner = self._inner.generate(_section(shot, part, index, tail, run), _Within(run, index, len(parts), tail))
             match: _Colours | None = None
             held: list[Frame] = []
             with inner as video:
+                if heard is not None and video.samples is not None:
+                    heard.take(index, video.samples)
                 for place, frame in enumerate(video.frames):
                     if place >= part.overlap + part.frames:
                         break
@@ -146,6 +154,45 @@ def _section(shot: Shot, part: Section, index: int, tail: Sequence[Frame], run: 
     kept = kept if frozenset({Role.FIRST_FRAME, *(given.role for given in kept)}) in shot.card.accepts else ()
     first = ShotInput(Role.FIRST_FRAME, str(path), digest)
     return dataclasses.replace(changed, seed=shot.seed + index, inputs=(first, *kept))
+
+
+def _hold_inputs(parts: Sequence[Section], shot: Shot, run: Run) -> None:
+    """A clip to work from belongs to its own moments: in sections it would be left out after the first. Raises RequestError."""
+    if len(parts) < 2:
+        return
+    moving = {Role.SOURCE, Role.CONTROL, Role.MASK, Role.DRIVING, Role.SPEECH} & {given.role for given in shot.inputs}
+    if moving:
+        longest = shot.card.frames.most / shot.fps
+        raise RequestError(
+            f"{shot.card.title} follows a {min(moving)} for {float(longest):.1f} s at most",
+            hint="Make it shorter, or cut it into scenes.",
+            field="seconds",
+        )
+    if any(given.role is Role.KEYFRAME for given in shot.inputs):
+        raise RequestError("key frames are not placed in sections", hint="Make it shorter, or use scenes.", field="inputs")
+    beyond = {given.role for given in shot.inputs} - {Role.FIRST_FRAME, Role.LAST_FRAME}
+    if beyond and frozenset({Role.FIRST_FRAME, *beyond}) not in shot.card.accepts:
+        run.note(f"{shot.card.title} heeds the {', '.join(sorted(beyond))} in the first section only.")
+
+
+class _Heard:
+    """The sound of all sections on one timeline, faded over where they overlap."""
+
+    def __init__(self, parts: Sequence[Section], spec: VideoSpec) -> None:
+        self._parts, self._fps = parts, spec.fps
+        self.samples: Chunk = np.zeros((spec.samples, CHANNELS), np.float32)
+
+    def take(self, index: int, samples: Iterator[Chunk]) -> None:
+        """The sound of one section."""
+        part = self._parts[index]
+        first = round((part.start - part.overlap) / self._fps * SAMPLE_RATE)
+        end = min(len(self.samples), round((part.start + part.frames) / self._fps * SAMPLE_RATE))
+        sound = np.concatenate(list(samples) or [self.samples[:0]])[: end - first]
+        fade = min(len(sound), round(part.overlap / self._fps * SAMPLE_RATE))
+        if fade:
+            share = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
+            sound = np.concatenate([self.samples[first : first + fade] * (1 - share) + sound[:fade] * share, sound[fade:]])
+        self.samples[first : first + len(sound)] = sound
 
 
 class _Within:

@@ -60,6 +60,7 @@ class Shot:
             "model": self.card.id,
             "source": self.card.source,
             "revision": self.card.revision,
+            **self._asked_of_backend,
             "prompt": self.prompt,
             "negative": self.negative,
             "size": [self.width, self.height],
@@ -72,6 +73,12 @@ class Shot:
         }
 
     @property
+    def _asked_of_backend(self) -> dict[str, Any]:
+        """What of the card's settings pixels depend on: a changed scheduler or type is another clip, a changed price is not."""
+        known = {name: value for name, value in self.card.settings.items() if name not in _PRICES_AND_FIGURES}
+        return {"settings": json.loads(json.dumps(known, default=str))} if known else {}
+
+    @property
     def lane(self) -> str:
         """The queue whose workers can make it: "cpu", or "gpu" with the VRAM tier in GB."""
         need = self.card.vram_gb[0] if self.card.vram_gb else 0
@@ -81,6 +88,12 @@ class Shot:
     def input(self, role: Role) -> ShotInput | None:
         """The first input of this role."""
         return next((given for given in self.inputs if given.role is role), None)
+
+
+_PRICES_AND_FIGURES = frozenset(
+    {"weights", "latent", "denoiser", "decode_frames", "price", "steps_to_take", "also_served_by", "models", "schema_hash"}
+)
+"""Settings of cards that predict or explain, and change no pixel."""
 
 
 def fingerprint(facts: Any) -> str:
@@ -146,7 +159,8 @@ def _timing(request: GenerationRequest, card: Card, notes: list[str]) -> tuple[F
         notes.append(f"{card.title} makes {float(fps):g} frames a second, not {request.fps:g}.")
     wanted = card.frames.default if request.seconds is None else max(1, round(Fraction(str(request.seconds)) * fps))
     frames = card.frames.nearest(wanted)
-    if wanted > card.frames.most and card.continues:
+    alone = all(given.role in (Role.FIRST_FRAME, Role.LAST_FRAME, Role.REFERENCE) for given in request.inputs)
+    if wanted > card.frames.most and card.continues and alone:
         return fps, wanted  # in sections that go on from one another
     if frames != wanted:
         notes.append(f"{card.title} makes {frames} frames ({float(frames / fps):.2f} s), not {wanted}.")
