@@ -8,7 +8,7 @@ TORCH = none
 TORCH_INDEX =
 # Passed on to pytest: make test ARGS="-k camera"
 ARGS =
-# Tests that run at the same time, each in a process with services of its own.
+# Tests that run at the same time, each in a process with services of its own; journeys, which are killed and frozen, run alone.
 JOBS = 2
 
 BIN = .venv/bin
@@ -30,7 +30,9 @@ demo: $(READY) ## Render the demo film and print its path
 test: TORCH = auto
 test: $(READY) ## Run the tests; ARGS goes to pytest, TORCH=none leaves out local models
 	@test "$(TORCH)" = none || $(MAKE) --no-print-directory $(MODELS) TORCH=$(TORCH) TORCH_INDEX=$(TORCH_INDEX)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@export OMP_NUM_THREADS=1; if test -n "$(ARGS)"; then $(BIN)/python -m pytest $(ARGS); else \
+	  failed=0; $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/journeys || failed=1; \
+	  $(BIN)/python -m pytest tests/journeys || failed=1; exit $$failed; fi
 
 check: lint test ## Everything that CI checks: style, types, imports, docs, tests
 

@@ -122,6 +122,12 @@ def test_an_estimate_says_how_it_fits(shop: Workshop) -> None:
     assert big["estimate_seconds"] > 60
 
 
+def test_a_server_shows_no_folder_of_its_machine(shop: Workshop, tmp_path: Path) -> None:
+    client = TestClient(create_app(shop, open_to_all=True))
+    assert client.get("/api/models/tiny").json()["source"] == ""
+    assert str(tmp_path) not in client.get("/api/models").text
+
+
 def test_a_server_takes_no_model_by_its_path(shop: Workshop, tmp_path: Path) -> None:
     """J7: a client names cards, never a folder of the server or a repository to be fetched; the same for LoRAs."""
     client = TestClient(create_app(shop, open_to_all=True))

@@ -28,8 +28,11 @@ ModelId = Annotated[str, MaxLen(256)]
 
 
 def shown(card: Card) -> dict[str, Any]:
-    """A card as JSON; what only its backend reads is left out."""
-    return {"object": "model", **_CARD.dump_python(card, mode="json", exclude={"settings"})}
+    """A card as JSON; what only its backend reads is left out, and so are folders of this machine."""
+    content = _CARD.dump_python(card, mode="json", exclude={"settings"})
+    if card.source.startswith(("/", "~", ".")) or "\\" in card.source:
+        content["source"] = ""
+    return {"object": "model", **content}
 
 
 @ROUTER.get("/models", operation_id="list_models")
