@@ -19,7 +19,7 @@ import psutil
 import pytest
 from making import clip, frames_of, mean, picture, wav
 
-from reelwright import testing
+from reelwright import logs, testing
 from reelwright.backends import command
 from reelwright.backends.command import Command
 from reelwright.catalog import Card, Shot, card_from, resolve
@@ -189,6 +189,17 @@ def test_its_python_is_not_drawn_into_our_environment(tmp_path: Path, kept: type
     words = program(tmp_path, "print(sorted({'PYTHONPATH', 'VIRTUAL_ENV', 'SOMETHING'} & set(os.environ))); sys.exit(1)")
     with pytest.raises(BackendError, match=re.escape("['SOMETHING']")):
         made(words, kept())
+
+
+def test_it_sees_no_keys_and_tells_none(tmp_path: Path, kept: type[Kept], monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"FAL_KEY", "REELWRIGHT_OPENAI_API_KEY", "GOOGLE_API_KEY", "HF_API_KEY", "REELWRIGHT_API_KEY", "REELWRIGHT_STORE"}
+    for name in {*names, "SOMETHING"}:
+        monkeypatch.setenv(name, "planted")
+    logs.hide("a-secret-of-ours")
+    words = program(tmp_path, f"print(sorted({names | {'SOMETHING'}} & set(os.environ)), 'a-secret-' + 'of-ours'); sys.exit(1)")
+    with pytest.raises(BackendError, match=re.escape("['SOMETHING'] ***")) as caught:
+        made(words, kept())
+    assert "a-secret" not in json.dumps(caught.value.body())
 
 
 def test_progress_comes_while_it_works_and_never_goes_back(tmp_path: Path, kept: type[Kept]) -> None:

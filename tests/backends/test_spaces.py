@@ -607,3 +607,21 @@ def test_what_is_out_of_a_sliders_reach_is_told() -> None:
     bound = binding.Binding(Endpoint("/make", (slider,), ("Video",)), {"width": "{width}"})
     assert binding.arguments(bound, {"width": 1024}, told.append) == {"width": 768}
     assert told == ["The Space takes width from 256 to 768, not 1024."]
+
+
+@pytest.mark.parametrize("text", ["", "/", "/gradio_api", "gradio_api/", "/a/b.c/"])
+def test_a_prefix_is_a_path(text: str) -> None:
+    assert client.is_prefix(text)
+
+
+@pytest.mark.parametrize("text", ["http://x/", "//x", "/a?b", "a" * 201, "a" * 190 + "!", "/a/../b c"])
+def test_what_is_no_prefix_is_told_quickly(text: str) -> None:
+    began = time.monotonic()
+    assert not client.is_prefix(text)
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize(("words", "ends"), [("between 1 and 2.5", (1, 2.5)), ("between 1.2.3 and 4", (None, None))])
+def test_limits_are_numbers_or_none(words: str, ends: tuple[float | None, float | None]) -> None:
+    made = binding._parameter({"parameter_name": "steps", "type": {"type": "number", "description": words}})
+    assert (made.least, made.most) == ends

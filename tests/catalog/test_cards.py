@@ -163,7 +163,7 @@ def test_the_settings_are_those_that_the_backend_knows(card: Card) -> None:
     assert {"pipeline", "weights", "latent"} <= set(card.settings)
     assert card.settings["dtype"] in ("bfloat16", "float16")
     assert set(card.settings["latent"]) == {"spatial", "temporal", "patch", "patch_t"}
-    assert {"width", "passes"} <= set(card.settings["denoiser"]) <= {"width", "passes", "layers"}
+    assert {"width", "passes"} <= set(card.settings["denoiser"]) <= {"width", "passes", "layers", "at_once"}
     assert ("layers" in card.settings["denoiser"]) == ("transformer" in card.settings["weights"])  # a UNet's vary in width
     assert card.sizes.step % (card.settings["latent"]["spatial"] * card.settings["latent"]["patch"]) == 0
     assert all({"class", "source"} <= set(part) for part in card.settings.get("components", {}).values())

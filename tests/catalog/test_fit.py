@@ -233,7 +233,6 @@ MEMORY = [
     ("wan-2.1-i2v-480p", (832, 480, 81), Plan(), 53, "LightX2V_1 on an H200"),
     ("wan-2.1-i2v-720p", (1280, 720, 81), Plan(), 81, "official repository on an H200"),
     ("wan-2.1-i2v-720p", (1280, 720, 81), Plan(), 65, "LightX2V_1 on an H200"),
-    ("wan-2.1-i2v-480p", (832, 480, 81), Plan("group", tiled=True), 20, "Wan2GP on an RTX 4090"),
     ("wan-2.2-i2v-a14b", (832, 480, 81), Plan(), 80.5, "vLLM-Omni"),
     ("wan-2.2-t2v-a14b", (1280, 720, 81), Plan(), 113, "SGLang, 105.5 GiB reserved"),
     ("wan-2.2-ti2v-5b", (1280, 704, 121), Plan(), 27.4, "SGLang's documentation"),

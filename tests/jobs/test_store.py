@@ -13,7 +13,7 @@ import pytest
 from reelwright.errors import Conflict, MissingAsset, NotFound, RequestError, Unauthorized
 from reelwright.jobs.database import Database
 from reelwright.jobs.ledger import Ledger, StoredAsset
-from reelwright.jobs.rows import CANCELLED, DONE, FAILED, QUEUED, RUNNING, WAITING, Job, LeaseLost, NewJob
+from reelwright.jobs.rows import CANCELLED, DEAF_S, DONE, FAILED, QUEUED, RUNNING, WAITING, Job, LeaseLost, NewJob
 from reelwright.jobs.store import Store
 from reelwright.jobs.timings import Attempt, Timings, Wait
 
@@ -330,3 +330,34 @@ def test_waits_and_attempts_are_told_once_each(store: Store, clock: Clock) -> No
     assert timings.news() == ([], [Attempt("cpu", "generate", "done", 5.0)])
     assert timings.news() == ([], [])
     assert store.get(old.id).state == DONE
+
+
+def test_a_cancelled_job_whose_order_is_alive_goes_to_a_worker_that_stops_it(store: Store, clock: Clock) -> None:
+    """J2, J5: nothing goes on costing at a provider after a cancel between two attempts."""
+    job = add(store)
+    first = claimed(store)
+    store.remember(first, {"hosted": {"k": {"intent": "x"}}})
+    store.fail(first, {"error": "x", "message": "away"}, again_in=600)
+    assert store.cancel(job.id).state == QUEUED
+    clock.now += DEAF_S * 2
+    second = claimed(store)
+    assert store.deaf() == (), "it has only just been told"
+    assert store.beat(second)
+    store.fail(second, {"error": "x", "message": "still away"}, again_in=1)
+    assert store.get(job.id).state == CANCELLED, "it is not tried a third time"
+
+
+def test_a_second_cancel_ends_it_without_a_worker(store: Store) -> None:
+    job = add(store)
+    first = claimed(store)
+    store.remember(first, {"hosted": {"k": {}}})
+    store.give_back(first)
+    assert [store.cancel(job.id).state for _ in range(2)] == [QUEUED, CANCELLED]
+
+
+def test_an_order_that_was_fetched_is_not_waited_for(store: Store) -> None:
+    job = add(store)
+    first = claimed(store)
+    store.remember(first, {"hosted": {"k": {}}, "cost": {"k": {}}})
+    store.give_back(first)
+    assert store.cancel(job.id).state == CANCELLED

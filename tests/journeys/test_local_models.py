@@ -204,4 +204,4 @@ def test_keyframes_are_pictures_with_a_camera(models: Path, tmp_path: Path) -> N
         for file in (models / "picture" / "unet").glob("*.gone"):
             file.rename(file.with_suffix(".safetensors"))
     assert drawn.returncode == 0, drawn.stderr
-    assert any("drawn one stands in" in note for note in json.loads(drawn.stdout)["notes"])
+    assert any("the placeholder stands in" in note for note in json.loads(drawn.stdout)["notes"])

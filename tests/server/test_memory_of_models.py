@@ -13,13 +13,13 @@ import tomli_w
 from serving import served
 from starlette.testclient import TestClient
 
-from reelwright import catalog, settings
+from reelwright import catalog, plugins, settings
 from reelwright.backends.local.residency import RESIDENTS
 from reelwright.client import Client
 from reelwright.jobs.residents import Keeper, Residents
 from reelwright.jobs.worker import Worker
 from reelwright.server.app import create_app
-from reelwright.settings import load
+from reelwright.settings import Settings, load
 from reelwright.workshop import Workshop
 
 pytest.importorskip("diffusers")
@@ -139,3 +139,33 @@ def test_a_server_takes_no_model_by_its_path(shop: Workshop, tmp_path: Path) -> 
     lora = client.post("/api/jobs", json={"prompt": "a lake", "model": "tiny", "loras": [{"ref": "/etc/passwd.safetensors"}]})
     assert lora.status_code == 422
     assert "not installed on this server" in lora.json()["message"]
+
+
+def test_a_wish_does_not_touch_what_is_loaded_after_it(shop: Workshop) -> None:
+    """M16: who loads a model again after an unload keeps it, also in a worker that hears of that wish only now."""
+    worker, keeper = working(shop)
+    Residents(shop.store).wish_gone("tiny")
+    time.sleep(0.01)
+    shop.load("tiny")
+    worker.once()
+    keeper.once()
+    assert RESIDENTS.models() == ("tiny",)
+    time.sleep(0.01)
+    Residents(shop.store).wish_gone("tiny")
+    keeper.once()
+    assert RESIDENTS.models() == ()
+
+
+def test_a_model_is_loaded_with_the_workers_own_settings(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    made = plugins.make_backend
+
+    def noted(name: str, known: Settings) -> Any:
+        seen.append(known)
+        return made(name, known)
+
+    monkeypatch.setattr(plugins, "make_backend", noted)
+    worker, _ = working(shop)
+    shop.load("tiny")
+    worker.once()
+    assert seen == [shop.settings]

@@ -352,6 +352,29 @@ def test_work_that_is_only_put_down_goes_on(comfy: Comfy) -> None:
 # ---- a crash
 
 
+def test_a_program_that_was_killed_goes_on_with_its_order(comfy: Comfy) -> None:
+    """Its run's memory went with it; a file has the order."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(step: Progress) -> None:
+        if step.stage == "run":
+            raise Killed
+
+    with pytest.raises(Killed):
+        made(comfy, LocalRun(killed))
+    made(comfy, LocalRun())
+    assert len(comfy.ran) == 1
+
+
+def test_a_password_in_an_address_is_not_told() -> None:
+    for address in ("http://me:geheim@10.0.0.1", "ftp://me:geheim@10.0.0.1", "http://me:geheim@10.0.0.1:port"):
+        with pytest.raises(RequestError) as caught:
+            client.private(address)
+        assert "geheim" not in json.dumps(caught.value.body())
+
+
 class Crash(BaseException):
     """kill -9, at this line."""
 

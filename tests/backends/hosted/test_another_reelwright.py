@@ -38,7 +38,7 @@ def card(shop: Workshop) -> Iterator[Card]:
     with served(shop) as address:
         card = find("openai-video")
         sizes = dataclasses.replace(card.sizes, native=((160, 96),), least=64)
-        settings = {**card.settings, "base": f"{address}/v1"}
+        settings = {**card.settings, "base": f"{address}/v1", "idempotent": True}
         yield dataclasses.replace(card, sizes=sizes, source="placeholder", settings=settings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import standins
 
 from reelwright.backends.hosted.fal import Fal
@@ -13,6 +15,7 @@ from reelwright.backends.hosted.minimax import MiniMax
 from reelwright.backends.hosted.openai import OpenAI
 from reelwright.backends.hosted.replicate import Replicate
 from reelwright.backends.hosted.runway import Runway
+from reelwright.catalog import Card
 from reelwright.testing_hosted import HostedContract
 from reelwright.types import Role
 
@@ -41,16 +44,23 @@ class TestRunway(HostedContract):
 
 
 class TestOpenAI(HostedContract):
-    """A server that heeds idempotency keys: a crash costs nothing at all."""
-
     provider, stand_in, card_id = OpenAI, standins.OpenAIStandIn, "openai-video"
+    door, keys = "OPENAI_COMPATIBLE", ("openai_compatible_key",)
 
     def base(self) -> str:
         return f"{self.server.address}/v1"
 
     def test_a_missing_key_is_told_before_anything_is_asked(self) -> None:
         """A server of one's own may have none."""
-        assert self.provider(self.settings(openai_api_key=""))._wire(self.card()).credentials() == {}
+        assert self.provider(self.settings(openai_compatible_key=""))._wire(self.card()).credentials() == {}
+
+
+class TestOpenAIOnce(TestOpenAI):
+    """A server that heeds idempotency keys: a crash costs nothing at all."""
+
+    def card(self) -> Card:
+        card = super().card()
+        return dataclasses.replace(card, settings={**card.settings, "idempotent": True})
 
 
 class TestOpenAIPictures(HostedContract):

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import standins
 
-from reelwright.backends.hosted import loop, wire
+from reelwright import logs
+from reelwright.backends.hosted import loop, orders, wire
+from reelwright.backends.hosted.arguments import Given
 from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Pending
 from reelwright.backends.hosted.fal import Fal
 from reelwright.backends.hosted.google import Google
@@ -28,16 +30,19 @@ from reelwright.backends.hosted.wire import Breaker, NotSent, Wire
 from reelwright.catalog import Card, FrameRule, RateRule, Shot, ShotInput, SizeRule, find, resolve
 from reelwright.errors import (
     BackendError,
+    Cancelled,
     MissingKey,
     ProviderFailed,
     QuotaExceeded,
     RateLimited,
     Refused,
     RequestError,
+    TimedOut,
     TooLarge,
     Unavailable,
     Unsupported,
 )
+from reelwright.fetching import Fetcher
 from reelwright.request import GenerationRequest
 from reelwright.run import LocalRun
 from reelwright.settings import Settings
@@ -78,7 +83,14 @@ def run() -> Iterator[LocalRun]:
 
 
 def known(folder: Path, **given: Any) -> Settings:
-    return Settings(_env_file=None, allow_hosts=("127.0.0.1",), data_folder=folder / "data", request_timeout=30, **given)
+    return Settings(
+        _env_file=None,
+        allow_hosts=("127.0.0.1",),
+        data_folder=folder / "data",
+        cache_folder=folder / "cache",
+        request_timeout=30,
+        **given,
+    )
 
 
 def small(name: str) -> Card:
@@ -193,14 +205,17 @@ def test_fal_a_result_that_is_an_error_is_a_refusal_with_its_words(tmp_path: Pat
         Fal(known(tmp_path, fal_key=KEY)).generate(shot("fal/kling-2.5-turbo"), run)
 
 
-def test_openai_sends_a_form_with_the_picture_as_a_file(tmp_path: Path, serve: Any, run: LocalRun) -> None:
+def test_openai_sends_a_form_with_the_picture_as_a_file(
+    tmp_path: Path, serve: Any, run: LocalRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
-    server = serve(standins.OpenAIStandIn, "openai", "/v1")
+    monkeypatch.setenv("OPENAI_COMPATIBLE_KEY", KEY)
+    server = serve(standins.OpenAIStandIn, "openai_compatible", "/v1")
     path = tmp_path / "first.png"
     Image.new("RGB", (SIZE, SIZE)).save(path)
     asked = dataclasses.replace(shot("openai-video"), inputs=(ShotInput(Role.FIRST_FRAME, str(path), "digest"),))
-    OpenAI(known(tmp_path, openai_api_key=KEY)).generate(asked, run).close()
+    OpenAI(known(tmp_path)).generate(asked, run).close()
     order = server.orders[0]
     assert order.headers["content-type"].startswith("multipart/form-data")
     assert order.headers["idempotency-key"]
@@ -220,9 +235,19 @@ def test_a_card_with_an_address_of_its_own_does_not_get_the_providers_key(tmp_pa
     assert provider._wire(named).credentials() == {"Authorization": f"Bearer {KEY}"}
 
 
+def test_the_key_of_openai_goes_to_no_other_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELWRIGHT_BASE_OPENAI_COMPATIBLE", "http://127.0.0.1:9/v1")
+    provider = OpenAI(known(tmp_path, openai_api_key=KEY))
+    assert provider._wire(find("openai-video")).credentials() == {}
+    assert provider._wire(find("gpt-image")).base == OpenAI.base
+    monkeypatch.setenv("OPENAI_COMPATIBLE_KEY", "the-key-of-the-other")
+    assert provider._wire(find("openai-video")).credentials() == {"Authorization": "Bearer the-key-of-the-other"}
+    assert logs.clean("it is the-key-of-the-other") == "it is ***"
+
+
 def test_videos_of_openai_itself_are_told_to_be_gone(tmp_path: Path) -> None:
     provider = OpenAI(known(tmp_path, openai_api_key=KEY))
-    with pytest.raises(Unsupported, match="REELWRIGHT_BASE_OPENAI"):
+    with pytest.raises(Unsupported, match="no other server is named"):
         provider.check(find("openai-video"))
     with pytest.raises(Unsupported, match="no longer served"):
         provider.check(find("sora-2"))
@@ -238,7 +263,7 @@ def test_an_address_of_another_server_is_not_asked() -> None:
 @pytest.mark.parametrize("name", ["", "../../account", "a b", "x?y=1", "http://x/y", "x" * 400, "a#b", "ä"])
 def test_an_id_that_would_bend_the_address_is_refused(name: str) -> None:
     with pytest.raises(BackendError, match="under which name"):
-        loop._plain(name, "fal")
+        orders.plain(name, "fal")
 
 
 @pytest.mark.parametrize("key", ["geheim-ü", "two\nlines"])
@@ -306,7 +331,9 @@ def test_a_budget_is_held_before_anything_is_sent(tmp_path: Path, serve: Any) ->
         fal.generate(shot("fal/kling-2.5-turbo"), run)
 
 
-def test_a_large_result_does_not_fill_the_disk(tmp_path: Path, serve: Any, run: LocalRun) -> None:
+def test_a_large_result_does_not_fill_the_disk(
+    tmp_path: Path, serve: Any, run: LocalRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is too large is left before it is on the disk."""
 
     class Endless(standins.OpenAIStandIn):
@@ -315,7 +342,8 @@ def test_a_large_result_does_not_fill_the_disk(tmp_path: Path, serve: Any, run: 
                 return Said(200, b"x" * 3_000_000)
             return super().answer(call)
 
-    serve(Endless, "openai", "/v1")
+    monkeypatch.setenv("OPENAI_COMPATIBLE_KEY", KEY)
+    serve(Endless, "openai_compatible", "/v1")
     with pytest.raises(TooLarge):
         OpenAI(known(tmp_path, openai_api_key=KEY, max_video_file_size=1_000_000)).generate(shot("openai-video"), run)
     assert sum(path.stat().st_size for path in run.scratch.iterdir()) == 0
@@ -345,7 +373,7 @@ def test_a_new_order_that_is_not_everywhere_yet_is_waited_for(tmp_path: Path, se
         (403, {"error": "no"}, {}, MissingKey, False),
         (403, {"error": "blocked by moderation"}, {}, Refused, False),
         (402, {"title": "Insufficient credit"}, {}, RateLimited, False),
-        (429, {"message": "Account balance not enough"}, {}, RateLimited, False),
+        (429, {"message": "Account balance not enough"}, {}, RateLimited, True),
         (429, {"message": "over your per-minute quota"}, {"retry-after": "3"}, RateLimited, True),
         (400, {"error": {"message": "blocked: moderation"}}, {}, Refused, False),
         (400, {"detail": [{"msg": "seconds must be 4"}]}, {}, BackendError, False),
@@ -403,3 +431,90 @@ def test_an_input_is_told_by_its_bytes_and_held_to_a_size(tmp_path: Path) -> Non
     assert loop.data_uri(tmp_path / "0f3a").startswith("data:image/png;base64,iVBOR")
     with pytest.raises(TooLarge, match="0f3a"):
         loop.data_uri(tmp_path / "0f3a", most=10)
+
+
+# ---- inputs
+
+
+def listed(name: str, paths: list[Path], **arguments: Any) -> Shot:
+    asked = shot(name)
+    card = dataclasses.replace(asked.card, settings={**asked.card.settings, "arguments": {"prompt": "{prompt}", **arguments}})
+    given = tuple(ShotInput(Role.REFERENCE, str(path), "digest") for path in paths)
+    return dataclasses.replace(asked, card=card, inputs=given)
+
+
+def test_a_prompt_is_never_a_file(tmp_path: Path, serve: Any, run: LocalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_COMPATIBLE_KEY", KEY)
+    server, words = serve(standins.OpenAIStandIn, "openai_compatible", "/v1"), "data:image/png;base64,iVBOR"
+    OpenAI(known(tmp_path)).generate(dataclasses.replace(shot("openai-video"), prompt=words), run).close()
+    assert b'name="prompt"\r\n\r\ndata:image/png;base64,iVBOR' in server.orders[0].body
+    call = Google(known(tmp_path)).start(shot("google/gemini-omni"), {"input": [words, Given(words)]}, "x")
+    assert [part["type"] for part in (call.json or {})["input"]] == ["text", "image"]
+
+
+def test_inputs_of_one_role_fill_a_list_or_are_refused(tmp_path: Path, serve: Any, run: LocalRun) -> None:
+    from PIL import Image
+
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (SIZE, SIZE), (number * 90, 0, 0)).save(path)
+    server, provider = serve(standins.FalStandIn, "fal"), Fal(known(tmp_path, fal_key=KEY))
+    with pytest.raises(Unsupported, match="takes one reference, not 3"):
+        provider.generate(listed("fal/kling-2.5-turbo", paths, image="{reference}"), run)
+    assert server.calls == []
+    tables = [{"type": "picture", "url": "{reference}"}]
+    provider.generate(listed("fal/kling-2.5-turbo", paths, images=["{reference}"], tables=tables), run).close()
+    sent = server.orders[0].json
+    assert sent["images"] == [loop.data_uri(path) for path in paths]
+    assert [each["url"] for each in sent["tables"]] == sent["images"]
+
+
+def test_an_input_that_is_too_large_is_not_read(
+    tmp_path: Path, serve: Any, run: LocalRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(101_000_000)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
+    server = serve(standins.ReplicateStandIn, "replicate", "/v1")
+    with pytest.raises(TooLarge, match="101 MB"):
+        Replicate(known(tmp_path, replicate_api_token=KEY)).generate(
+            listed("replicate/wan-2.2-fast", [tmp_path / "large"], image="{reference}"), run
+        )
+    assert server.calls == []
+
+
+# ---- transfers
+
+
+class Drips(StandIn):
+    """A file that comes in drops, and has no end."""
+
+    def answer(self, call: Received) -> Any:
+        return Said(200, b"x" * 20_000_000)
+
+
+@pytest.mark.parametrize("by", ["wire", "fetcher"])
+def test_a_transfer_has_an_end_and_hears_a_cancel(by: str, tmp_path: Path) -> None:
+    server, asked = Drips(""), []
+    wired = Wire("X", server.address, dict, Breaker("X"))
+
+    def get(seconds: float, still_wanted: Callable[[], object]) -> None:
+        if by == "wire":
+            wired.save(Call("GET", "file"), tmp_path / "x", 10**9, seconds=seconds, still_wanted=still_wanted)
+        else:
+            Fetcher(("127.0.0.1",)).fetch(
+                f"{server.address}/file", tmp_path / "x", most=10**9, seconds=seconds, still_wanted=still_wanted
+            )
+
+    def cancelled() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Cancelled
+
+    try:
+        with pytest.raises(Cancelled):
+            get(60, cancelled)
+        with pytest.raises(TimedOut):
+            get(0.05, lambda: time.sleep(0.1))
+    finally:
+        server.close()

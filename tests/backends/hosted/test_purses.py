@@ -110,3 +110,10 @@ def test_a_line_that_a_crash_cut_off_spoils_nothing(tmp_path: Path) -> None:
     assert [each["intent"] for each in purse.orders()] == ["a", "c"]
     with pytest.raises(QuotaExceeded):
         purse.reserve("d", "fal", "m", 0.3, "ann")
+
+
+def test_an_order_that_is_noted_twice_is_held_once(made: Made) -> None:
+    purse = made(budget_usd_day=1.0)
+    purse.reserve("a", "fal", "m", 0.8, "ann")
+    purse.reserve("a", "fal", "m", 0.8, "ann")
+    assert [each["usd"] for each in purse.orders()] == [0.8]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tinies import FILTERS, VARIANTS, Made, Tinies, differ, lora_file
 
-from reelwright.backends.local import weights
+from reelwright.backends.local import adapters, weights
 from reelwright.backends.local.residency import RESIDENTS
 from reelwright.errors import MissingAsset, RequestError, Unsupported, WeightsInvalid
 from reelwright.request import Lora
@@ -101,6 +101,37 @@ def test_a_lora_of_another_family_is_named_and_does_no_harm(
     assert not differ(make(tiny.shot(model, card)), base)
     fitting = lora_file(model, tmp_path / "own.safetensors")
     assert differ(make(tiny.shot(model, card, loras=(Lora(str(fitting)),))), base)
+
+
+def test_of_two_loras_the_second_of_which_fails_neither_stays_on(tiny: Tinies, make: Callable[..., Made], tmp_path: Path) -> None:
+    card = tiny.card("ltx_t2v")
+    own, foreign = lora_file("ltx_t2v", tmp_path / "own.safetensors"), lora_file("wan_t2v", tmp_path / "foreign.safetensors")
+    base = make(tiny.shot("ltx_t2v", card))
+    with pytest.raises(RequestError, match="foreign"):
+        make(tiny.shot("ltx_t2v", card, loras=(Lora(str(own)), Lora(str(foreign)))))
+    (held,) = RESIDENTS.loaded()
+    there = {each for names in held.pipe.get_list_adapters().values() for each in names}
+    assert there == set(held.state["loras"].values())
+    assert not differ(make(tiny.shot("ltx_t2v", card)), base)
+
+
+def test_texts_are_remembered_in_ram_within_so_many_bytes(
+    tiny: Tinies, make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tiny.card("ltx_t2v")
+    first = make(tiny.shot("ltx_t2v", card))
+    (held,) = RESIDENTS.loaded()
+    (kept,) = held.state["texts"].values()
+    tensors = [each for each in kept if isinstance(each, adapters._Kept)]
+    assert tensors
+    assert all(each.tensor.device.type == "cpu" for each in tensors)
+    monkeypatch.setattr(held.pipe.text_encoder, "forward", not_again)
+    assert make(tiny.shot("ltx_t2v", card)).frames == first.frames
+    monkeypatch.undo()
+    monkeypatch.setattr(adapters, "_TEXTS_BYTES", adapters._bytes(kept) * 2.5)
+    for prompt in "abcd":
+        make(tiny.shot("ltx_t2v", card, prompt=prompt))
+    assert len(held.state["texts"]) == 2
 
 
 @pytest.mark.parametrize("ending", ["bin", "pt"])

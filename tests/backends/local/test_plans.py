@@ -238,7 +238,7 @@ def test_a_model_without_step_caches_refuses_them(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="must be one of"):
         rooms.quick("animatediff", tmp_path, step_cache="magic")
     with pytest.raises(Unsupported, match="no step cache 'magic'"):
-        plans.cache_config("magic", None, 4)
+        plans.cache_config("magic")
 
 
 # ---- attention
