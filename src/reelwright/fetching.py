@@ -57,8 +57,11 @@ class Fetcher:
     allow: Sequence[str] = ()
     resolve: Resolve = field(default=resolve)
 
-    def fetch(self, url: str, output: Path, *, most: int, seconds: float = 60.0) -> str:
-        """Write what is at a URL to a file, at most `most` bytes within `seconds`; returns the address that it came from."""
+    def fetch(
+        self, url: str, output: Path, *, most: int, seconds: float = 60.0, still_wanted: Callable[[], object] = lambda: None
+    ) -> str:
+        """Write what is at a URL to a file, at most `most` bytes within `seconds`; returns the address that it came from. What
+        `still_wanted` raises, which is asked with each piece, ends it."""
         deadline = time.monotonic() + seconds
         for _ in range(_REDIRECTS + 1):
             with self._called("GET", url, {}, None, deadline) as (answer, parts):
@@ -67,7 +70,7 @@ class Fetcher:
                     continue
                 if answer.status != 200:
                     raise ProviderFailed(f"{parts.hostname} answered {answer.status}", status=answer.status)
-                _save(answer, output, most, deadline)
+                _save(answer, output, most, deadline, still_wanted)
                 return url
         raise RequestError("the address redirects too often", hint="Give the final one.", field="url")
 
@@ -170,7 +173,7 @@ def _header(answer: Any, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in answer.headers if key.lower() == name), "")
 
 
-def _save(answer: Any, output: Path, most: int, deadline: float) -> None:
+def _save(answer: Any, output: Path, most: int, deadline: float, still_wanted: Callable[[], object]) -> None:
     large = f"the file at this address is larger than {most} bytes"
     stated = _header(answer, b"content-length")
     if stated.isdigit() and int(stated) > most:
@@ -178,6 +181,7 @@ def _save(answer: Any, output: Path, most: int, deadline: float) -> None:
     size = 0
     with output.open("wb") as file:
         for piece in answer.iter_stream():
+            still_wanted()
             size += len(piece)
             if size > most:
                 raise TooLarge(large, hint="Make it smaller.", most=most)

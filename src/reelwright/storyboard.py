@@ -280,6 +280,11 @@ class Storyboard:
             return self._indices.get(wanted)
         return None
 
+    def model_of(self, index: int, defaults: tuple[str, str]) -> str:
+        """The model that scene `index` asks for; `defaults`: for text, and for an image."""
+        scene = self.scenes[index]
+        return scene.model or self.model or defaults[1 if scene.image is not None or scene.inputs else 0]
+
     @cached_property
     def _indices(self) -> dict[str, int]:
         numbered = {str(index + 1): index for index in range(len(self.scenes))}
@@ -321,10 +326,24 @@ class Storyboard:
             before = after
 
 
+def by_other(scene: Scene, model: str) -> tuple[Scene, str]:
+    """The scene by another model, without what was meant for the first one; and what that was, in words."""
+    gone = [f"the option {name}" for name in sorted(scene.options)]
+    gone += [f"the LoRA {lora.ref}" for lora in scene.loras] + [f"the {given.role.value}" for given in scene.inputs]
+    return replace(scene, model=model, options={}, loras=(), inputs=()), ", ".join(gone)
+
+
+def with_other(board: Storyboard, index: int, model: str) -> tuple[Storyboard, str]:
+    """The storyboard with scene `index` by another model, and a note on what was left out ("" if nothing)."""
+    scene, gone = by_other(board.scenes[index], model)
+    note = f"Scene {board.name(index)} is made by {model} without {gone}." if gone else ""
+    return replace(board, scenes=(*board.scenes[:index], scene, *board.scenes[index + 1 :])), note
+
+
 def profiled(board: Storyboard, name: str) -> Storyboard:
     """The storyboard as a profile makes it; raises RequestError for a name that it does not have.
 
-    Scenes of another model lose the options that were meant for the first one.
+    Scenes of another model lose what was meant for the first one.
     """
     profile = board.profiles.get(name)
     if profile is None:
@@ -338,7 +357,7 @@ def profiled(board: Storyboard, name: str) -> Storyboard:
     for index, scene in enumerate(board.scenes):
         model = profile.models.get(board.name(index), profile.model)
         if scene.clip is None and model is not None and model != (scene.model or board.model):
-            scene = replace(scene, model=model, options=dict(profile.options))
+            scene = replace(by_other(scene, model)[0], options=dict(profile.options))
         elif profile.options:
             scene = replace(scene, options={**scene.options, **profile.options})
         scenes.append(scene)

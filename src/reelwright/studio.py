@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,18 +17,20 @@ from reelwright.backends.local import preflight
 from reelwright.catalog import Shot
 from reelwright.compose import Cut, Film
 from reelwright.errors import BadStoryboard, MediaError, RequestError
+from reelwright.jobs.asking import Instead
 from reelwright.jobs.direction import Direction, order
 from reelwright.jobs.measured import Speeds
 from reelwright.jobs.perform import Rendered, in_segments, render, segment_settings, settled, side_by_side
 from reelwright.jobs.results import Results
+from reelwright.jobs.routing import AUTO
 from reelwright.jobs.takes import DRAWN_PACE, Planned, Takes
 from reelwright.media import fonts
 from reelwright.media.copying import copy_whole
 from reelwright.media.encode import Encoding
 from reelwright.request import PRESETS, GenerationRequest
 from reelwright.run import FoundRun, LocalRun
-from reelwright.storyboard import FINAL, Storyboard, TransitionSpec, plain, profiled
-from reelwright.types import VideoSpec
+from reelwright.storyboard import FINAL, Storyboard, TransitionSpec, by_other, plain, profiled
+from reelwright.types import Role, VideoSpec
 
 _REQUEST = TypeAdapter(GenerationRequest)
 
@@ -88,11 +90,14 @@ class Plan:
 @dataclass(frozen=True)
 class Orders:
     """The scenes of a film in the order of their making, and for each (by its number) the shot that a model has to make,
-    or None; `estimate`: seconds that putting the film together will take."""
+    or None; `estimate`: seconds that putting the film together will take. `board`: with the models that serve, and `instead`
+    of which ones."""
 
     order: tuple[int, ...]
     shots: tuple[Shot | None, ...]
     estimate: float
+    board: Storyboard
+    instead: Mapping[int, Instead]
 
 
 def spec_json(spec: VideoSpec) -> dict[str, Any]:
@@ -125,11 +130,17 @@ class Studio:
     # ---- one clip
 
     def generate(
-        self, request: GenerationRequest, output: Path, encoding: Encoding | None = None, run: LocalRun | None = None
+        self,
+        request: GenerationRequest,
+        output: Path,
+        encoding: Encoding | None = None,
+        run: LocalRun | None = None,
+        instead: Instead | None = None,
     ) -> Result:
         """What a model makes of the request, written to `output`.
 
-        The model is the request's, or the default for text or image. Raises what resolving and the backend raise.
+        The model is the request's, or the default for text or image; `instead` of which one, if that was settled before.
+        Raises what resolving and the backend raise.
         """
         run = run or LocalRun()
         output = Path(output)
@@ -140,16 +151,17 @@ class Studio:
         try:
             model = request.model or self._defaults()[1 if request.inputs else 0]
 
-            first, instead = takes.usable(model, request)
+            first, told = takes.usable(model, request)
+            if told:
+                instead = Instead(model if instead is None else instead.asked, told[0])
 
             def with_card(card: catalog.Card) -> Planned:
-                as_asked = card is first and not instead  # another model is not asked for what only that one knows
-                known = {name: each for name, each in request.options.items() if as_asked or name in (*card.options, "camera")}
-                return takes.of_request(self._filled(replace(request, options=known), card), card, None, "1", {})
+                as_asked = card is first and (not told or model == AUTO)
+                own = request if as_asked else _for_other(request, card)
+                return takes.of_request(self._filled(own, card), card, None, "1", {})
 
-            planned = takes.made(with_card(first), with_card)
-            if instead:
-                planned = replace(planned, asked=model, notes=(*planned.notes, *instead))
+            frames_only = ("placeholder",) if first.backend == "keyframes" else ()  # a frame that fails is drawn (M2)
+            planned = takes.made(with_card(first).told(instead), with_card, frames_only)
             assert planned.shot is not None
             shot = planned.shot
             film = Film((Cut(planned.take, TransitionSpec()),), shot.width, shot.height, shot.fps)
@@ -205,6 +217,10 @@ class Studio:
             changes["fps"] = self.settings.video_frame_rate
         return replace(board, **changes) if changes else board
 
+    def model_of(self, board: Storyboard, index: int) -> str:
+        """The model that a scene asks for."""
+        return board.model_of(index, self._defaults())
+
     def _defaults(self) -> tuple[str, str]:
         return self.settings.default_text_to_video_model, self.settings.default_image_to_video_model
 
@@ -213,12 +229,22 @@ class Studio:
 
         Nothing is made. Raises what resolving raises: UnknownModel, Unsupported, RequestError, MissingAsset.
         """
+        return self.settled(request, find)[1:3]
+
+    def settled(
+        self, request: GenerationRequest, find: Callable[[str], Path] | None = None
+    ) -> tuple[GenerationRequest, Shot, tuple[str, ...], Instead | None]:
+        """As `shot`; and the request of the model that serves it, with what was asked for if that is another one."""
         takes = self._takes(FoundRun(finder=find), film=False)
         try:
-            card = takes.card(request.model or self._defaults()[1 if request.inputs else 0])
+            model = request.model or self._defaults()[1 if request.inputs else 0]
+            card, told = takes.usable(model, request)
+            if told:
+                request = replace(request if model == AUTO else _for_other(request, card), model=card.id)
             planned = takes.of_request(self._filled(request, card), card, None, "1", {})
+            instead = Instead(model, told[0]) if told else None
             assert planned.shot is not None
-            return planned.shot, planned.notes
+            return request, planned.shot, planned.told(instead).notes, instead
         finally:
             takes.close()
 
@@ -245,15 +271,21 @@ class Studio:
         run = FoundRun(finder=find)
         takes = self._takes(run)
         try:
-            board = self._filled_board(board)
-            direction = Direction(board, takes, run, self._defaults())
+            direction = Direction(self._filled_board(board), takes, run, self._defaults())
             if problems := direction.problems():
                 raise BadStoryboard(problems[0], hint=" ".join(problems[1:]), problems=list(problems))
             planned = direction.planned()
             film = direction.film(planned)
             shots = tuple(None if scene.shot is None or scene.drawn else scene.shot for scene in planned)
             pixels = film.width * film.height * film.spec.frames
-            return Orders(tuple(order(board)), shots, self.speeds.estimate("film", pixels, DRAWN_PACE)[0])
+            instead = {i: Instead(each.asked or "", each.why) for i, each in enumerate(planned) if each.why}
+            scenes = list(board.scenes)
+            for i, each in instead.items():
+                served = str(planned[i].served)
+                scenes[i] = replace(scenes[i], model=served) if each.asked == AUTO else by_other(scenes[i], served)[0]
+            board = replace(board, scenes=tuple(scenes))
+            estimate = self.speeds.estimate("film", pixels, DRAWN_PACE)[0]
+            return Orders(tuple(order(board)), shots, estimate, board, instead)
         finally:
             takes.close()
 
@@ -265,10 +297,12 @@ class Studio:
         encoding: Encoding | None = None,
         run: LocalRun | None = None,
         profile: str = FINAL,
+        instead: Mapping[int, Instead] | None = None,
     ) -> Result:
         """The storyboard as a film, written to `output`; files that it names are looked for from `folder`.
 
         `profile`: one of its ways to be made; in a draft, scenes that are final already stand as they are.
+        `instead`: scenes whose models are others than were asked for.
 
         Scenes and segments that were made before are used again. Raises BadStoryboard, MissingAsset, MediaError and
         what models raise; a model that fails is replaced by the placeholder, and a note says so.
@@ -282,15 +316,14 @@ class Studio:
         takes = self._takes(run)
         try:
             final = None if profile == FINAL else self._filled_board(board)
-            board = self._filled_board(profiled(board, profile))
-            direction = Direction(board, takes, run, self._defaults(), final)
+            written_board, board = board, self._filled_board(profiled(board, profile))
+            direction = Direction(board, takes, run, self._defaults(), final, instead or {})
             planned = direction.planned()
             direction.film(planned)  # what would stop the film stops it before a model works
             direction.make(planned)
             film = direction.film(planned)
-            for scene in planned:
-                for note in scene.notes:
-                    run.note(note)
+            for note in (*_lost(written_board, board), *(note for scene in planned for note in scene.notes)):
+                run.note(note)
             written = "".join(dict.fromkeys(c for cut in film.cuts for word in cut.words for c in word.text))
             if lacking := fonts.missing(written + "".join(dict.fromkeys(c for text in film.subtitles for c in text.text))):
                 run.note(fonts.missing_note(lacking))
@@ -303,7 +336,9 @@ class Studio:
             takes.close()
             run.close()
 
-    def make_scene(self, board: Storyboard, index: int, run: LocalRun) -> tuple[str, Path] | None:
+    def make_scene(
+        self, board: Storyboard, index: int, run: LocalRun, instead: Mapping[int, Instead] | None = None
+    ) -> tuple[str, Path] | None:
         """Have a model make one scene of a storyboard, as `render` would; its key and where it is kept.
 
         None if nothing of it has to be kept: a clip, or a scene of an instant model. Raises what the model raises.
@@ -311,14 +346,18 @@ class Studio:
         takes = self._takes(run, film=False)
         try:
             board = self._filled_board(board)
-            direction = Direction(board, takes, run, self._defaults())
+            direction = Direction(board, takes, run, self._defaults(), instead=instead or {})
             planned = direction.planned()
             scene, source = planned[index], board.source_of(index)
             if scene.shot is None or scene.drawn:
                 return None
-            if source is not None:
-                planned[source].last_frame()
-            scene.make()
+            chain: list[Planned] = []
+            while source is not None:
+                chain.append(planned[source])
+                source = board.source_of(source) if planned[source].drawn else None  # what is kept has its last frame in it
+            for each in reversed(chain):
+                each.last_frame()
+            takes.attempt(scene)
             for note in scene.notes:
                 run.note(note)
             return scene.shot.fingerprint, self.results.path(scene.shot.fingerprint, ".mp4")
@@ -466,6 +505,22 @@ def _hold_place(output: Path) -> None:
         )
 
 
+def _for_other(request: GenerationRequest, card: catalog.Card) -> GenerationRequest:
+    """The request without what only the model knows that it was meant for."""
+    known = {name: each for name, each in request.options.items() if name in (*card.options, "camera", "effect")}
+    roles = frozenset(given.role for given in request.inputs)
+    first = tuple(given for given in request.inputs if given.role is Role.FIRST_FRAME)
+    inputs = request.inputs if card.takes(roles) or not request.prompt.strip() else first
+    return replace(request, options=known, loras=(), inputs=inputs)
+
+
+def _lost(before: Storyboard, after: Storyboard) -> Iterator[str]:
+    """Notes on what scenes lose because a profile has other models make them."""
+    for index, (own, other) in enumerate(zip(before.scenes, after.scenes, strict=True)):
+        if own.model != other.model and other.model is not None and (gone := by_other(own, other.model)[1]):
+            yield f"Scene {after.name(index)} is made by {other.model} without {gone}."
+
+
 def _way(start: Path, end: Path) -> str:
     """The way from folder to folder; the whole path if there is none (another drive)."""
     try:
@@ -483,6 +538,7 @@ def _scene_json(scene: Planned) -> dict[str, Any]:
     content: dict[str, Any] = {"name": scene.name, "frames": scene.take.frames, "key": scene.take.key}
     if scene.shot is not None:
         content |= {"asked": scene.asked, "served": scene.served, "fingerprint": scene.shot.fingerprint, "shot": scene.shot.facts}
+        content |= {"why": scene.why} if scene.why else {}
     return json.loads(json.dumps(content))  # type: ignore[no-any-return]  # plain values only
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -71,6 +72,8 @@ class HostedContract:
     """Roles of the inputs that the shots have: a picture for each."""
     keys: ClassVar[tuple[str, ...]] = ()
     """The settings that hold its keys; `provider.key` if none are named."""
+    door: ClassVar[str] = ""
+    """What REELWRIGHT_BASE_ is followed by, if not by the provider's name."""
     stops: ClassVar[bool] = True
     blocking: ClassVar[bool] = False
     timeout: ClassVar[float] = 30.0
@@ -81,7 +84,7 @@ class HostedContract:
         self.folder = Path(self._folder.name)
         self.server, self.elsewhere = self.stand_in(KEY), Elsewhere(KEY)
         self.server.elsewhere = self.elsewhere.address
-        base = {f"REELWRIGHT_BASE_{self.provider.__name__.upper()}": self.base()}
+        base = {f"REELWRIGHT_BASE_{self.door or self.provider.__name__.upper()}": self.base()}
         short = mock.Mock(return_value=0.01)
         self._patches: list[Any] = [
             mock.patch.dict(os.environ, base),
@@ -123,6 +126,7 @@ class HostedContract:
             "allow_hosts": ("127.0.0.1",),
             "request_timeout": self.timeout,
             "data_folder": self.folder / "data",
+            "cache_folder": self.folder / "cache",
             **changes,
         }
         return Settings(_env_file=None, **given)
@@ -187,7 +191,7 @@ class HostedContract:
             return
         run = self._cancelled()
         assert self.server.stops == (["op-1"] if self.stops else []), "it goes on at the provider"
-        assert not run.memory.get("hosted"), "what was cancelled is still remembered"
+        assert bool(run.memory.get("hosted")) is not self.stops, "what was stopped is remembered, or what goes on is not"
 
     def test_a_worker_that_leaves_lets_it_go_on(self) -> None:
         if self.blocking:
@@ -293,6 +297,7 @@ class HostedContract:
             self.server.orders.clear()
             self.server._asked.clear()
             self.server._once.clear()
+            shutil.rmtree(self.folder / "data" / "orders", ignore_errors=True)
             run, finished = _Forgetful(), False
             with _crashing(point):
                 try:
@@ -307,7 +312,7 @@ class HostedContract:
     def _goes_on(self, run: _Forgetful, point: int) -> None:
         """After a crash it is done, and paid once; or, where nobody can know whether it was ordered, the person is asked."""
         memory = json.loads(run.disk)
-        unknown = any(each["operation"] is None for each in memory.get("hosted", {}).values())
+        unknown = any(each["operation"] is None and each["made"] is None for each in memory.get("hosted", {}).values())
         again = self.provider.idempotent or self.card().settings.get("idempotent")
         told, count = "", None
         try:

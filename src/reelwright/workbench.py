@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from reelwright import logs, plugins
 from reelwright.catalog import find as card_of
 from reelwright.errors import BackendError, DiskFull, ReelwrightError, RequestError, Unavailable
+from reelwright.jobs.asking import ORDERED, Instead
 from reelwright.jobs.blobs import Blobs, open_blobs
 from reelwright.jobs.costs import StorePurse
 from reelwright.jobs.database import Database, Transaction
@@ -33,7 +34,7 @@ from reelwright.media.encode import Encoding
 from reelwright.media.stills import save_picture
 from reelwright.request import GenerationRequest
 from reelwright.settings import Settings, current
-from reelwright.storyboard import Storyboard
+from reelwright.storyboard import Storyboard, by_other, with_other
 from reelwright.storyfile import validated
 from reelwright.studio import Result, Studio
 from reelwright.types import Frame
@@ -153,31 +154,33 @@ class Workbench:
         request = REQUEST.validate_python(job.content["request"])
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
-            made = self.studio_with(job.content.get("defaults", {})).generate(request, *_file(job, scratch), run)
+            given = job.content.get("instead")
+            instead = Instead(*given) if given else None
+            made = self.studio_with(job.content.get("defaults", {})).generate(request, *_file(job, scratch), run, instead)
             return self._picture(job, made) if job.kind == PICTURE else self._outcome(job, made)
 
     def _batch(self, job: Job, _run: JobRun) -> Outcome:
         return Outcome(dict(job.content))
 
     def _film(self, job: Job, run: JobRun) -> Outcome:
-        board = self._board(job)
-        self._bring(job)
+        board, instead = self._brought(job)
         with TemporaryDirectory(prefix="reelwright-") as made_in:
             scratch = Path(made_in)
             path, encoding = _file(job, scratch)
-            made = self.studio_with(job.content.get("defaults", {})).render(board, path, None, encoding, run)
+            studio = self.studio_with(job.content.get("defaults", {}))
+            made = studio.render(board, path, None, encoding, run, instead=instead)
             return self._outcome(job, made)
 
     def _scene(self, job: Job, run: JobRun) -> Outcome:
-        board, index = self._board(job), int(job.content["scene"])
-        self._bring(job)
+        (board, instead), index = self._brought(job), int(job.content["scene"])
         studio = self.studio_with(job.content.get("defaults", {}))
         try:
-            made = studio.make_scene(board, index, run)
+            made = studio.make_scene(board, index, run, instead)
         except (BackendError, Unavailable) as error:
-            if isinstance(error, DiskFull) or (error.retryable and job.attempt < job.max_attempts):
+            again = error.retryable and job.attempt < job.max_attempts
+            if isinstance(error, DiskFull) or again or ORDERED in error.details:
                 raise
-            return self._stand_in(board, index, studio, run, error)
+            return self._stand_in(board, index, studio, run, error, instead)
         return self._scene_outcome(made)
 
     def _scene_outcome(self, made: tuple[str, Path] | None, **facts: Any) -> Outcome:
@@ -186,43 +189,67 @@ class Workbench:
         key, path = made
         return Outcome({"key": key, "digest": self.blobs.put(path).digest, **facts})
 
-    def _stand_in(self, board: Storyboard, index: int, studio: Studio, run: JobRun, error: ReelwrightError) -> Outcome:
+    def _stand_in(
+        self, board: Storyboard, index: int, studio: Studio, run: JobRun, error: ReelwrightError, instead: Mapping[int, Instead]
+    ) -> Outcome:
         """The scene by the first model of the fallback that can make it; the film's job uses that one then (M14)."""
-        asked = board.scenes[index].model or board.model
+        failed, before = studio.model_of(board, index), instead.get(index)
+        asked = before.asked if before else failed
         for name in studio.fallback:
-            if name == asked:
+            if name in (failed, asked):
                 continue
+            stand_in = "the placeholder" if name == "placeholder" else name
+            why = f"Scene {board.name(index)}: {failed} failed ({error.message}); {stand_in} stands in for it."
+            other, gone = with_other(board, index, name)
+            why = " ".join(part for part in (before.why if before else "", why, gone) if part)
             try:
-                made = studio.make_scene(served_by(board, {index: name}), index, run)
+                made = studio.make_scene(other, index, run, {**instead, index: Instead(asked, why)})
             except (BackendError, Unavailable, RequestError) as other:
+                if ORDERED in other.details:
+                    raise
                 run.note(f"{name} cannot stand in: {other.message}.")
                 continue
-            run.note(f"Scene {board.name(index)}: {asked or 'its model'} failed ({error.message}); {name} stands in for it.")
-            return self._scene_outcome(made, served=name, scene=index, why=error.message)
+            run.note(why)
+            return self._scene_outcome(made, served=name, scene=index, asked=asked, why=why)
         raise error
 
     def _load(self, job: Job, run: JobRun) -> Outcome:
         """Bring a model into this worker's memory, for shots to come (M16)."""
         card = card_of(str(job.content["model"]))
-        backend = plugins.backend_class(card.backend)()
+        backend = plugins.make_backend(card.backend, self.settings)
         warm = getattr(backend, "warm", None)
         if warm is not None:
             warm(card, run)
         return Outcome({"model": card.id, "loaded": warm is not None})
 
-    def _board(self, job: Job) -> Storyboard:
-        """A job's storyboard, with the models that served scenes it needs."""
-        board = validated(job.content["storyboard"])
-        made = [self.store.get(need).result or {} for need in self.store.needs(job.id)]
-        return served_by(board, {int(each["scene"]): str(each["served"]) for each in made if "served" in each})
+    def _brought(self, job: Job) -> tuple[Storyboard, dict[int, Instead]]:
+        """A job's storyboard with the models that served, and instead of which ones.
 
-    def _bring(self, job: Job) -> None:
-        """Scenes that other machines made are put where this one keeps its own."""
-        for need in self.store.needs(job.id):
-            made = self.store.get(need).result or {}
+        Scenes that other machines made, and that it needs, are put where this one keeps its own.
+        """
+        board = validated(job.content["storyboard"])
+        instead = {int(index): Instead(*each) for index, each in job.content.get("instead", {}).items()}
+        served = {}
+        for made in self._needed(job):
+            if "served" in made:
+                index = int(made["scene"])
+                served[index] = str(made["served"])
+                instead[index] = Instead(str(made.get("asked", self.studio.model_of(board, index))), str(made["why"]))
             if made.get("key") and self.studio.results.find(made["key"], ".mp4") is None:
                 place = self.blobs.path(made["digest"])
                 self.studio.results.make(made["key"], ".mp4", lambda part, place=place: shutil.copyfile(place, part))  # type: ignore[misc]  # bound at once
+        return served_by(board, served), instead
+
+    def _needed(self, job: Job) -> list[dict[str, Any]]:
+        """The results of all jobs that a job rests on, near and far: a scene starts from one that starts from another."""
+        left, seen, made = [job.id], {job.id}, []
+        while left:
+            for need in self.store.needs(left.pop()):
+                if need not in seen:
+                    seen.add(need)
+                    left.append(need)
+                    made.append(self.store.get(need).result or {})
+        return made
 
     def _picture(self, job: Job, made: Result) -> Outcome:
         """The first picture of what was made, as a file of its own."""
@@ -258,11 +285,8 @@ class Workbench:
 
 
 def served_by(board: Storyboard, models: Mapping[int, str]) -> Storyboard:
-    """The storyboard with other models for some scenes, without the options that were meant for the first ones."""
-    scenes = tuple(
-        replace(scene, model=models[index], options={}, loras=(), inputs=()) if index in models else scene
-        for index, scene in enumerate(board.scenes)
-    )
+    """The storyboard with other models for some scenes, without what was meant for the first ones."""
+    scenes = tuple(by_other(scene, models[index])[0] if index in models else scene for index, scene in enumerate(board.scenes))
     return replace(board, scenes=scenes)
 
 

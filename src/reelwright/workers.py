@@ -55,14 +55,20 @@ class Post:
 
 
 def posts(gpus_gb: Sequence[float]) -> tuple[Post, ...]:
-    """The workers of a machine with GPUs of so many GB: one a GPU and one for everything else; without any GPU, one for all."""
+    """The workers of a machine with GPUs of so many GB: one a GPU and one for everything else; without any GPU, one for all.
+
+    The largest GPU also gets what is meant for larger ones: there a job hears from the model's own check that it does not fit.
+    """
     tiers = tuple(f"gpu.{tier}" for tier in reversed(GPU_TIERS))
     if not gpus_gb:
         return (Post("cpu", ("cpu", "net", *tiers)),)
     made = [Post("cpu", ("cpu", "net"))]
     for index, memory in enumerate(gpus_gb):
         # A card with 24 GB has 23.6; and who has 6 GB may still try what is meant for 8.
-        fitting = tuple(f"gpu.{tier}" for tier in reversed(GPU_TIERS) if tier <= memory * 1.05) or ("gpu.8",)
+        largest = index == gpus_gb.index(max(gpus_gb))
+        fitting = (
+            tiers if largest else tuple(f"gpu.{tier}" for tier in reversed(GPU_TIERS) if tier <= memory * 1.05) or ("gpu.8",)
+        )
         made.append(Post(f"gpu{index}", fitting, index))
     return tuple(made)
 

@@ -117,8 +117,9 @@ class Workshop(Workbench):
                 hint="Whoever runs it puts LoRAs into the folder `loras` of its configuration.",
                 field="loras",
             )
-        shot, _ = self.studio_with(defaults).shot(request, self.finder(order.owner))
-        content = {"request": REQUEST.dump_python(request, mode="json", exclude_defaults=True), "defaults": defaults}
+        request, shot, _, instead = self.studio_with(defaults).settled(request, self.finder(order.owner))
+        content: dict[str, Any] = {"request": REQUEST.dump_python(request, mode="json", exclude_defaults=True)}
+        content |= {"defaults": defaults, **({"instead": [instead.asked, instead.why]} if instead else {})}
         return NewJob(
             kind, {**content, **order.content}, shot.lane, shot.card.id, order.owner, order.priority, parent=parent,
             estimate=self.studio.estimate(shot)[0],
@@ -152,7 +153,9 @@ class Workshop(Workbench):
         hold_references(board)
         defaults = self.shelf.defaults()
         made_of = self.studio_with(defaults).orders(board, self.finder(order.owner))
-        content = {"storyboard": plain(board), "defaults": defaults, **order.content}
+        about: dict[str, Any] = {"storyboard": plain(made_of.board), "defaults": defaults}
+        if made_of.instead:
+            about["instead"] = {str(index): [each.asked, each.why] for index, each in made_of.instead.items()}
         root = new_id("job")
         scenes: dict[int, NewJob] = {}
         for index in made_of.order:
@@ -160,14 +163,15 @@ class Workshop(Workbench):
             if shot is None:
                 continue
             source = board.source_of(index)
-            needs = (scenes[source].id,) if source in scenes else ()
-            part = {"scene": index, "storyboard": plain(board), "defaults": defaults}
+            while source is not None and source not in scenes:  # a drawn scene starts from one that a job makes
+                source = board.source_of(source)
+            needs = () if source is None else (scenes[source].id,)
             scenes[index] = NewJob(
-                SCENE, part, shot.lane, shot.card.id, order.owner, order.priority,
+                SCENE, {"scene": index, **about}, shot.lane, shot.card.id, order.owner, order.priority,
                 needs, root, self.studio.estimate(shot)[0],
             )  # fmt: skip
         film = NewJob(
-            FILM, content, "cpu", None, order.owner, order.priority, tuple(job.id for job in scenes.values()),
+            FILM, {**about, **order.content}, "cpu", None, order.owner, order.priority, tuple(job.id for job in scenes.values()),
             estimate=made_of.estimate, id=root,
         )  # fmt: skip
         return self._submit([film, *scenes.values()], order)

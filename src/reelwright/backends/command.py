@@ -27,6 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import AliasChoices
+
+from reelwright import logs, settings
 from reelwright.catalog import Card, Shot
 from reelwright.errors import BackendError, MediaError, MissingAsset, Unavailable, Unsupported
 from reelwright.media import edit
@@ -59,7 +62,7 @@ class _Heard:
         """Take one line: an order of the protocol, or words that are kept in case that it fails."""
         told = _parsed(line)
         if "note" in told:
-            run.note(str(told["note"]))
+            run.note(logs.clean(str(told["note"])))
         elif "error" in told:
             self.error = str(told["error"])
         elif "step" in told:
@@ -106,10 +109,9 @@ class Command:
             _stopped(process)
             process.stdout.close()
         if process.returncode != 0 or heard.error:
-            why = heard.error or " ".join(list(heard.lines)[-_SHOWN_LINES:]) or "it said nothing"
-            raise BackendError(
-                f"{shot.card.title} {_ending(process.returncode)}: {why}", model=shot.card.id, last_lines=list(heard.lines)
-            )
+            why = logs.clean(heard.error or " ".join(list(heard.lines)[-_SHOWN_LINES:]) or "it said nothing")
+            lines = [logs.clean(line) for line in heard.lines]
+            raise BackendError(f"{shot.card.title} {_ending(process.returncode)}: {why}", model=shot.card.id, last_lines=lines)
         if not output.is_file():
             raise BackendError(
                 f"{shot.card.title} ended well and wrote no file",
@@ -125,7 +127,8 @@ def _started(shot: Shot, run: Run, output: Path) -> subprocess.Popen[bytes]:
     command = shot.card.settings["command"]
     order = output.with_suffix(".json")
     order.write_text(json.dumps(_order(shot, run, output)) + "\n", "utf-8")
-    surroundings = {name: value for name, value in os.environ.items() if name not in _OURS} | {"PYTHONUNBUFFERED": "1"}
+    left_out = {*_OURS, *_keys()}
+    surroundings = {name: value for name, value in os.environ.items() if name.upper() not in left_out} | {"PYTHONUNBUFFERED": "1"}
     try:
         with order.open("rb") as given:
             return subprocess.Popen(  # noqa: S603  the command is from the person's own card
@@ -145,6 +148,16 @@ def _started(shot: Shot, run: Run, output: Path) -> subprocess.Popen[bytes]:
             retryable=False,
             model=shot.card.id,
         ) from None
+
+
+def _keys() -> set[str]:
+    """The names of variables with keys, passwords and the like, which are none of the program's business."""
+    names = {"REELWRIGHT_STORE", "OPENAI_COMPATIBLE_KEY", "REELWRIGHT_OPENAI_COMPATIBLE_KEY"}
+    for name, each in settings.Settings.model_fields.items():
+        if "SecretStr" in str(each.annotation):
+            aliases = each.validation_alias.choices if isinstance(each.validation_alias, AliasChoices) else ()
+            names |= {f"REELWRIGHT_{name}".upper(), name.upper(), *(str(alias).upper() for alias in aliases)}
+    return names
 
 
 def _order(shot: Shot, run: Run, output: Path) -> dict[str, Any]:

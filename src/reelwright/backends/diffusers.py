@@ -6,6 +6,7 @@ returns made a `Video`. Memory that runs out moves on to the next plan and says 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from reelwright import settings
 from reelwright.backends.local import adapters, binding, loading, outputs, plans, preflight
 from reelwright.backends.local.experience import Experience
+from reelwright.backends.local.hardware import Peak
 from reelwright.backends.local.residency import RESIDENTS, Key, Loaded
 from reelwright.backends.local.watching import Watch
 from reelwright.catalog import Card, Shot, ShotInput, fit
@@ -23,6 +25,9 @@ from reelwright.catalog.fit import Machine, Need, Plan, Verdict, Work
 from reelwright.errors import BackendError, OutOfMemory, ReelwrightError, Unsupported
 from reelwright.run import Run
 from reelwright.types import Role, Video, VideoSpec
+
+_STRETCH = 1.5
+"""Times the whole machine: a prediction may be wrong by so much, and a plan that a person asks for is tried up to there."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,8 @@ class Diffusers:
                     if told is error:
                         raise
                     raise told from error
-                # The error's own traceback holds tensors; it has to be gone before the next plan can have them.
-                following = needs[index + 1].plan if index + 1 < len(needs) else None
-                self._failed(job, need.plan, following)
-            hardware.let_go()
+            # Out here, for the error's own traceback holds tensors: it has to be gone before the next plan can have them.
+            self._failed(job, need.plan, needs[index + 1].plan if index + 1 < len(needs) else None)
         raise OutOfMemory(
             f"{shot.card.title} ran out of memory with every plan ({', '.join(need.plan.name for need in needs)})",
             hint=self._smaller(job, hardware.probe(device)),
@@ -104,13 +107,23 @@ class Diffusers:
         job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
         run.step(0, 1, "load")
         need = self._admitted(job)[0]
-        with RESIDENTS.use(job.key(need.plan), lambda: self._loaded(job, need), lambda: run.step(0, 1, "wait for the model")):
+        with RESIDENTS.use(
+            job.key(need.plan), lambda: self._loaded(job, need), lambda: run.step(0, 1, "wait for the model")
+        ) as held:
+            held.state["base"] = None  # its weights may be mapped only: what the first shot takes says nothing of them
             run.step(1, 1, "load")
 
     def _failed(self, job: _Job, plan: Plan, following: Plan | None) -> None:
+        """Memory ran out under a plan: its model goes, and another that is idle; both are remembered, the following told."""
+        from reelwright.backends.local import hardware
+
         RESIDENTS.unload(key=job.key(plan))
-        self._experience.worse(job.shot.card.id, _named(job.device), plan.name)
+        hardware.let_go()
+        machine = hardware.probe(job.device)
+        free = machine.free_ram_gb if machine.shared else machine.free_vram_gb
+        self._experience.worse(job.shot.card.id, machine.name, plan.name, self._plain(job, plan, machine).vram_gb, free)
         if following is not None:
+            RESIDENTS.make_room()
             job.run.note(f"{job.shot.card.title} ran out of memory with {plan.name}; {following.name} was tried.")
 
     # ---- which plan
@@ -120,19 +133,23 @@ class Diffusers:
         from reelwright.backends.local import hardware
 
         known = preflight.billions(job.source, job.shot.card)
-        began = time.monotonic()
+        began, forced = time.monotonic(), job.shot.options.get("memory", "auto") != "auto"
         while True:
             machine = hardware.probe(job.device)
             verdict = self._verdict(job, machine, known)
-            if verdict.needs or "memory" in job.shot.options:
+            if verdict.needs or (forced and not _hopeless(verdict.closest, machine)):
                 return verdict.needs or (verdict.closest,)
-            if RESIDENTS.make_room() is not None:
-                continue
             whole = replace(machine, free_vram_gb=machine.vram_gb, free_ram_gb=machine.ram_gb)
-            waited = time.monotonic() - began
-            if not self._verdict(job, whole, known).needs or waited > self._settings.memory_wait:
+            possible = bool(self._verdict(job, whole, known).needs)
+            if possible and RESIDENTS.make_room() is not None:
+                continue
+            if not possible or time.monotonic() - began > self._settings.memory_wait:
                 raise OutOfMemory(
-                    f"{verdict.why}", hint=self._smaller(job, machine), model=job.shot.card.id, needs_gb=verdict.closest.vram_gb
+                    verdict.why,
+                    hint=self._smaller(job, machine),
+                    retryable=possible,
+                    model=job.shot.card.id,
+                    needs_gb=verdict.closest.vram_gb,
                 )
             job.run.step(0, 1, "wait for memory")
             time.sleep(0.5)
@@ -141,12 +158,8 @@ class Diffusers:
         """What fits, a plan whose model is in memory already first among those that cost the same pixels."""
         corrections = self._experience.of(job.shot.card.id, _named(job.device))
         ladder = preflight.ladder(job.shot.options, machine, lossy=self._settings.lossy)
-        held = sum(each.gb for each in RESIDENTS.loaded() if any(each.key == job.key(plan) for plan in ladder))
-        if machine.shared:
-            machine = replace(machine, free_ram_gb=machine.free_ram_gb + held)
-        else:
-            machine = replace(machine, free_vram_gb=min(machine.vram_gb, machine.free_vram_gb + held))
-        verdict = fit.choose(job.shot.card, job.work, machine, known, corrections, ladder)
+        held = {plan: _credit(job.key(plan), machine) for plan in ladder}
+        verdict = fit.choose(job.shot.card, job.work, machine, known, corrections, ladder, held)
         warm = tuple(need for need in verdict.needs if RESIDENTS.holds(job.key(need.plan)) and need.plan.exact)
         return replace(verdict, needs=(*warm, *(need for need in verdict.needs if need not in warm)))
 
@@ -167,21 +180,20 @@ class Diffusers:
 
         shot, run, plan = job.shot, job.run, need.plan
         run.step(0, 1, "load")
-        with (
-            RESIDENTS.use(job.key(plan), lambda: self._loaded(job, need), lambda: run.step(0, 1, "wait for the model")) as held,
-            hardware.peak(job.device) as height,
-        ):
-            run.step(1, 1, "load")
-            began = time.monotonic()
-            with adapters.put_on(held, shot, run, self._settings), self._options(held, job) as how:
-                output = self._called(held, job)
-            spent = time.monotonic() - began
-            made = outputs.pictures(output)
-            spec = VideoSpec(shot.width, shot.height, shot.fps, shot.frames)
-            samples = outputs.sound(output, held.pipe, spec) if shot.card.audio else None
-            del output
+        with RESIDENTS.use(job.key(plan), lambda: self._loaded(job, need), lambda: run.step(0, 1, "wait for the model")) as held:
+            with hardware.peak(job.device) as height:
+                run.step(1, 1, "load")
+                began = time.monotonic()
+                with adapters.put_on(held, shot, run, self._settings), self._options(held, job) as how:
+                    output = self._called(held, job)
+                spent = time.monotonic() - began
+                made = outputs.pictures(output)
+                spec = VideoSpec(shot.width, shot.height, shot.fps, shot.frames)
+                samples = outputs.sound(output, held.pipe, spec) if shot.card.audio else None
+                del output
+            own = _own(held, height)
         run.note(f"{shot.card.title} on {_named(job.device)}, {plan.name}.")
-        self._learn(job, need, height.gb, spent)
+        self._learn(job, need, own, spent)
         work = {
             "model": shot.card.id,
             "pipeline": job.pipeline,
@@ -193,7 +205,13 @@ class Diffusers:
         return outputs.as_video(made, shot, run, samples)
 
     def _loaded(self, job: _Job, need: Need) -> Loaded:
+        from reelwright.backends.local import hardware
+
         card, plan = job.shot.card, need.plan
+        for each in _siblings(job.key(plan)):  # their memory was counted as free
+            if each.key != job.key(plan):
+                RESIDENTS.unload(key=each.key)
+        base = hardware.taken()
         pipe = loading.load(card, job.source, job.pipeline, plan, job.device, self._settings)
         dtype = loading.compute_type(job.device, card.settings.get("dtype", "bfloat16"))
         folder = self._settings.cache_folder / "layers" / card.id.replace("/", "--")
@@ -204,7 +222,8 @@ class Diffusers:
             pipe.to(job.device)
         if job.shot.options.get("compile"):
             plans.compile_blocks(pipe)
-        return Loaded(job.key(plan), card.id, pipe, plan, job.device, need.vram_gb)
+        idle = fit.idle(card, plan, hardware.probe(job.device), preflight.billions(job.source, card))
+        return Loaded(job.key(plan), card.id, pipe, plan, job.device, *idle, state={"base": base})
 
     @contextmanager
     def _options(self, held: Loaded, job: _Job) -> Iterator[dict[str, Any]]:
@@ -252,17 +271,56 @@ class Diffusers:
             held.state["colours"] = previews.fitted_map(held.pipe)
         return None if held.state["colours"] is None else previews.Painter(held.pipe, shot, held.state["colours"])
 
-    def _learn(self, job: _Job, need: Need, gb: float | None, spent: float) -> None:
-        """Measured over predicted, both without what the process or CUDA take by themselves, and without other models."""
+    def _plain(self, job: _Job, plan: Plan, machine: Machine) -> Need:
+        """What is predicted, uncorrected."""
+        return fit.need(job.shot.card, job.work, plan, machine, preflight.billions(job.source, job.shot.card))
+
+    def _learn(self, job: _Job, need: Need, own: float | None, spent: float) -> None:
+        """Measured over predicted, both without what the process or CUDA take by themselves."""
         from reelwright.backends.local import hardware
 
-        card, machine = job.shot.card, hardware.probe(job.device)
-        plain = fit.need(card, job.work, need.plan, machine, preflight.billions(job.source, card))
-        predicted = plain.vram_gb if machine.shared else plain.vram_gb - fit.CONTEXT_GB
-        others = sum(each.gb for each in RESIDENTS.loaded() if each.key != job.key(need.plan))
-        own = None if gb is None else gb - others - (fit.PROCESS_GB if machine.shared else 0.0)
+        machine = hardware.probe(job.device)
+        plain = self._plain(job, need.plan, machine)
+        predicted = plain.vram_gb + plain.ram_gb - fit.PROCESS_GB if machine.shared else plain.vram_gb - fit.CONTEXT_GB
         factor = None if own is None or own <= 0 else own / max(0.05, predicted)
-        self._experience.learn(card.id, _named(job.device), need.plan.name, factor, spent / max(1e-3, plain.seconds))
+        seconds = spent / max(1e-3, plain.seconds)
+        self._experience.learn(job.shot.card.id, machine.name, need.plan.name, factor, seconds, plain.vram_gb)
+
+
+def _siblings(key: Key) -> list[Loaded]:
+    """What is in memory of the same model, under any plan, compiled or not."""
+    return [each for each in RESIDENTS.loaded() if (each.key[:4], each.key[5]) == (key[:4], key[5])]
+
+
+def _credit(key: Key, machine: Machine) -> tuple[float, float]:
+    """GB on the device and in RAM that a model can have beside what is free: its own, for it is in memory already, and those
+    of the same model under other plans, which go before it is loaded."""
+    vram = ram = 0.0
+    for each in _siblings(key):
+        if each.key == key:
+            vram, ram = vram + each.gb, ram + (each.ram_gb if machine.shared else math.inf)  # nothing is to be loaded
+        elif not each.lock.locked():
+            vram, ram = vram + each.gb, ram + each.ram_gb
+    return vram, ram
+
+
+def _own(held: Loaded, height: Peak) -> float | None:
+    """GB that a model took at its height, weights included; None if that cannot be told, as while another one works."""
+    if height.gb is None or height.grown is None or held.device.split(":")[0] not in ("cuda", "cpu", "mps"):
+        return None
+    fresh, base = "base" in held.state, held.state.pop("base", None)
+    if any(each.lock.locked() for each in RESIDENTS.loaded() if each is not held):
+        return None
+    if held.device.startswith("cuda") or not fresh:
+        return height.grown + held.gb
+    return None if base is None else height.gb - float(base)  # before the first shot, weights may be mapped only
+
+
+def _hopeless(need: Need, machine: Machine) -> bool:
+    """Whether a plan that was asked for cannot even come near to what the machine has."""
+    if machine.shared:
+        return need.vram_gb + need.ram_gb > machine.ram_gb * _STRETCH
+    return need.vram_gb > machine.vram_gb * _STRETCH or need.ram_gb > machine.ram_gb * _STRETCH
 
 
 def announced(need: Need) -> str:

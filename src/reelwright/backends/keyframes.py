@@ -1,21 +1,25 @@
 """Keyframe mode: a picture of each scene by an image model, and a camera that moves over it (M2).
 
-The picture is kept by what it depends on, so that another move over it costs no model. A picture that fails becomes a drawn
-one, and a note says so.
+The picture is kept by what it depends on, so that another move over it costs no model. Where a picture fails, the error rises:
+a drawn scene stands in, under a name of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from reelwright import plugins, settings
 from reelwright.backends.placeholder import Placeholder
 from reelwright.catalog import Card, Shot, ShotInput, find, resolve
-from reelwright.errors import BackendError, RequestError, Unavailable, Unsupported
+from reelwright.errors import BackendError, RequestError, Unsupported
 from reelwright.media.partial import whole
 from reelwright.media.stills import save_picture
 from reelwright.request import GenerationRequest
@@ -44,7 +48,8 @@ class _Beside:
 class Keyframes:
     """The backend of cards whose `settings.picture` names a model for pictures."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: settings.Settings | None = None) -> None:
+        self._settings = wanted or settings.current()
         self._drawing = Placeholder()
         self._pictures: dict[str, Any] = {}
 
@@ -63,15 +68,14 @@ class Keyframes:
         self._pictures.clear()
 
     def generate(self, shot: Shot, run: Run) -> Video:
-        """The picture, moved over as the shot says."""
+        """The picture, moved over as the shot says. Raises what its model raises."""
         self.check(shot.card)
         drawn = {name: value for name, value in shot.options.items() if name in _DRAWN}
         placeholder = dataclasses.replace(shot, card=find("placeholder"), options=drawn, loras=(), inputs=())
         try:
             path = self._picture(shot, run)
-        except (BackendError, Unavailable, RequestError) as error:
-            run.note(f"The picture of “{shot.prompt[:60]}” failed ({error.message}); a drawn one stands in for it.")
-            return self._drawing.generate(placeholder, run)
+        except RequestError as error:  # what the picture's model cannot do was not asked for in so many words
+            raise BackendError(f"its picture cannot be made: {error.message}", model=shot.card.id) from error
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         moved = dataclasses.replace(placeholder, inputs=(ShotInput(Role.FIRST_FRAME, f"keyframe:{digest}", digest),))
         return self._drawing.generate(moved, _Beside(run, f"keyframe:{digest}", path))
@@ -91,14 +95,38 @@ class Keyframes:
             options=options,
         )
         still, _ = resolve(request, card, lambda ref: hashlib.sha256(run.fetch(ref).read_bytes()).hexdigest())
-        path = settings.current().cache_folder / "pictures" / still.fingerprint[:2] / f"{still.fingerprint}.png"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            backend = self._pictures.setdefault(card.backend, plugins.backend_class(card.backend)())
+
+        def write(part: Path) -> None:
+            if card.backend not in self._pictures:
+                self._pictures[card.backend] = plugins.make_backend(card.backend, self._settings)
+            backend = self._pictures[card.backend]
             backend.check(card)
-            with backend.generate(still, run) as video, whole(path) as part:
+            with backend.generate(still, run) as video:
                 save_picture(next(video.frames).rgb, part)
+
+        path = self._settings.cache_folder / "pictures" / still.fingerprint[:2] / f"{still.fingerprint}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path, run):  # two that want the same picture make it once
+            if not path.is_file():
+                with whole(path) as part:
+                    write(part)
         return path
+
+
+@contextmanager
+def _alone(path: Path, run: Run) -> Iterator[None]:
+    """The picture's place for this process alone; while another one has it, the run is asked whether it is still wanted."""
+    lock = FileLock(path.with_suffix(".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            break
+        except Timeout:
+            run.step(0, 1, "wait for the picture")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _nearest(card: Card, width: int, height: int) -> tuple[int, int]:

@@ -201,7 +201,7 @@ def find(name: str) -> Card:
         if name in card.also:
             return card
     # Of several models of one repository, the plainest: another one needs parts from elsewhere, or leaves some out.
-    if found := [card for card in known.values() if name == card.source]:
+    if found := [card for card in known.values() if name and name == card.source]:
         return min(found, key=lambda card: ("components" in card.settings or "drop" in card.settings, len(card.id), card.id))
     import difflib
 

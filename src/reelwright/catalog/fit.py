@@ -53,6 +53,13 @@ class Machine:
         """Whether the device works in the machine's own memory."""
         return self.kind in ("cpu", "mps")
 
+    def with_free(self, vram: float, ram: float) -> Machine:
+        """The same with so many GB more free, on the device and in RAM, but no more than there are."""
+        if self.shared:
+            return replace(self, free_ram_gb=max(self.free_ram_gb, min(self.ram_gb, self.free_ram_gb + vram + ram)))
+        free = max(self.free_vram_gb, min(self.vram_gb, self.free_vram_gb + vram))
+        return replace(self, free_vram_gb=free, free_ram_gb=self.free_ram_gb + ram)
+
     @property
     def tier(self) -> str:
         """The class of hardware, in words of the seeds: "CPU", "8-12 GB", "16-24 GB", "32+ GB"."""
@@ -101,11 +108,16 @@ LADDER: tuple[Plan, ...] = (
 
 @dataclass(frozen=True)
 class Correction:
-    """What this machine measured for a model and a plan: factors on predicted memory and time, and from how many runs."""
+    """What this machine measured for a model and a plan: factors on predicted memory and time, and from how many runs.
+
+    Memory ran out where `failed` GB were predicted, uncorrected, and `free` GB were free: such work and larger needs more.
+    """
 
     memory: float = 1.0
     seconds: float = 1.0
     runs: int = 0
+    failed: float = 0.0
+    free: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -227,12 +239,26 @@ def need(
     context = 0.0 if machine.shared else CONTEXT_GB
     if machine.shared and plan.offload in ("none", "model", "group"):
         vram, ram = total + spent, 0.0
+    plain = vram + context
     seconds = _seconds(card, work, plan, machine, known)
     sure: Literal["measured", "computed", "guessed"] = "computed" if given else "guessed"
     if correction is not None and correction.runs:
         vram, seconds, sure = vram * correction.memory, seconds * correction.seconds, "measured"
+    peak = vram + context
+    if correction is not None and correction.failed and plain >= correction.failed * 0.999:
+        peak = max(peak, correction.free)
     process = PROCESS_GB if machine.shared else _CUDA_GB
-    return Need(plan, vram + context, ram + process, seconds, sure)
+    return Need(plan, peak, ram + process, seconds, sure)
+
+
+def idle(card: Card, plan: Plan, machine: Machine, weights: Mapping[str, float] | None = None) -> tuple[float, float]:
+    """GB on the device and in RAM that a model holds between two shots: its weights, where the plan keeps them."""
+    given = weights or card.settings.get("weights") or {"transformer": card.params_b or 2.0, "rest": 1.5}
+    held = _held(card, plan, given, 4.0 if machine.kind == "cpu" else 2.0)
+    total = sum(held.values())
+    if plan.offload == "disk":
+        total = sum(size for name, size in held.items() if "vae" in name)
+    return (total, 0.0) if machine.shared or plan.offload == "none" else (0.0, total)
 
 
 def _seconds(card: Card, work: Work, plan: Plan, machine: Machine, weights: Mapping[str, float]) -> float:
@@ -261,15 +287,17 @@ def choose(
     weights: Mapping[str, float] | None = None,
     corrections: Mapping[str, Correction] | None = None,
     plans: Sequence[Plan] = LADDER,
+    held: Mapping[Plan, tuple[float, float]] | None = None,
 ) -> Verdict:
     """The plans under which the work fits, best first.
 
-    On a CPU model and group offload save nothing and are left out. `corrections` by plan name.
+    On a CPU model and group offload save nothing and are left out. `corrections` by plan name. `held`: GB on the device and
+    in RAM that would be free for a plan beside what the machine has free, as its model is in memory already.
     """
     known = corrections or {}
     usable = [plan for plan in plans if not (machine.shared and plan.offload in ("model", "group"))] or list(plans)
     needs = [need(card, work, plan, machine, weights, known.get(plan.name)) for plan in usable]
-    fitting = tuple(each for each in needs if each.fits(machine))
+    fitting = tuple(each for each in needs if each.fits(machine.with_free(*(held or {}).get(each.plan, (0.0, 0.0)))))
     closest = min(needs, key=lambda each: (each.vram_gb, each.ram_gb))
     return Verdict(fitting, closest, _why(card, fitting, closest, needs, machine))
 

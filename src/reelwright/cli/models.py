@@ -142,8 +142,9 @@ def add(
     content["id"] = name or content["id"]
     catalog.card_from(content, model)
     path = config_folder() / "cards" / f"{content['id'].replace('/', '-')}.toml"
-    if path.exists():
-        raise Conflict(f"there is a card {content['id']} already", hint=f"Remove {path}, or choose another --id.")
+    if path.exists() or any(content["id"] in (card.id, *card.also) for card in catalog.cards().values()):
+        where = f"Remove {path}, or choose" if path.exists() else "Choose"
+        raise Conflict(f"there is a card {content['id']} already", hint=f"{where} another --id.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         part.write_text(tomli_w.dumps(_without_none(content)), "utf-8")

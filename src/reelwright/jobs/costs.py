@@ -19,9 +19,11 @@ class StorePurse:
         self._database, self._clock, self._settings = store.database, store.clock, known
 
     def reserve(self, intent: str, provider: str, model: str, usd: float | None, owner: str) -> None:
-        """As in Purse; two at once do not both get the last dollar."""
+        """As in Purse; two at once do not both get the last dollar, and one that is said twice is held once."""
         now = self._clock()
         with self._database.write() as connection:
+            if connection.scalar(sa.select(COSTS.c.intent).where(COSTS.c.intent == intent)) is not None:
+                return
             day = sa.select(sa.func.coalesce(sa.func.sum(COSTS.c.usd), 0.0)).where(COSTS.c.at > now - DAY_S)
             spent = float(connection.scalar(day) or 0.0)
             own = float(connection.scalar(day.where(COSTS.c.owner == owner)) or 0.0)

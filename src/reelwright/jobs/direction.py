@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 
 from reelwright import catalog
 from reelwright.compose import Cut, Film, Samples, Words, synthesised
 from reelwright.errors import MissingAsset, ReelwrightError
+from reelwright.jobs.asking import Instead
 from reelwright.jobs.takes import Planned, Takes
 from reelwright.media import captions, sound
 from reelwright.media.decode import first_frame
 from reelwright.media.letters import set_type
 from reelwright.run import LocalRun
-from reelwright.storyboard import Scene, Storyboard, Title
+from reelwright.storyboard import Scene, Storyboard, Title, with_other
 from reelwright.types import VideoSpec
 
 
@@ -25,6 +26,7 @@ class Direction:
     """What one storyboard is made with: `models` are the defaults for text and for an image.
 
     `final`: the same film as it will be in the end; scenes of it that are made already stand in this one (M15).
+    `instead`: scenes whose models in `board` are others than were asked for.
     """
 
     board: Storyboard
@@ -32,16 +34,22 @@ class Direction:
     run: LocalRun
     models: tuple[str, str]
     final: Storyboard | None = None
+    instead: Mapping[int, Instead] = field(default_factory=dict)
 
     def planned(self) -> list[Planned]:
         """Every scene with everything decided; raises what a scene cannot be planned for, with its name."""
         found: dict[int, Planned] = {}
-        for index in order(self.board):
+        final = {} if self.final is None else self._final(self.final)
+        for index in order(self.board):  # what starts from a final scene starts from that one's last frame
             with _about(self.board, index):
-                found[index] = self.takes.of_scene(self.board, index, found, self.models)
-        if self.final is not None:
-            found |= self._final(self.final)
+                found[index] = final[index] if index in final else self._scene(index, found)
         return [found[index] for index in range(len(self.board.scenes))]
+
+    def _scene(self, index: int, earlier: Mapping[int, Planned]) -> Planned:
+        """A take of scene `index` of this film."""
+        instead = self.instead.get(index)
+        planned = self.takes.of_scene(self.board, index, earlier, self.models, stands_in=instead is not None)
+        return planned.told(instead)
 
     def _final(self, final: Storyboard) -> dict[int, Planned]:
         """The scenes that a model has made for the final film already, at this film's size and rate."""
@@ -55,10 +63,10 @@ class Direction:
         return {index: each for index, each in planned.items() if each.ready and not each.drawn and each.shot is not None}
 
     def _instead(self, index: int, planned: Sequence[Planned], card: catalog.Card) -> Planned:
-        """The same scene with another model, without options that were meant for the first."""
-        scene = replace(self.board.scenes[index], model=card.id, options={})
-        scenes = (*self.board.scenes[:index], scene, *self.board.scenes[index + 1 :])
-        return self.takes.of_scene(replace(self.board, scenes=scenes), index, dict(enumerate(planned)), self.models)
+        """The same scene with another model, without what was meant for the first; a note says what that was."""
+        board, gone = with_other(self.board, index, card.id)
+        made = self.takes.of_scene(board, index, dict(enumerate(planned)), self.models, stands_in=True)
+        return replace(made, notes=(*made.notes, gone)) if gone else made
 
     def make(self, planned: list[Planned]) -> None:
         """Have models make what they have to, each start frame before the scene that it is for; `planned` is changed."""
@@ -68,7 +76,7 @@ class Direction:
                 source = self.board.source_of(index)
                 if source is not None:
                     if source in replaced:  # it starts from another frame than was planned
-                        planned[index] = self.takes.of_scene(self.board, index, {source: planned[source]}, self.models)
+                        planned[index] = self._scene(index, {source: planned[source]})
                         replaced.add(index)
                     planned[source].last_frame()
                 before = planned[index]
@@ -102,7 +110,7 @@ class Direction:
         earlier: dict[int, Planned] = {}
         for index in order(board):
             try:
-                earlier[index] = self.takes.of_scene(board, index, earlier, self.models)
+                earlier[index] = self._scene(index, earlier)
             except ReelwrightError as error:
                 found.append(f"Scene {board.name(index)}: {error}")
             except KeyError:

@@ -50,6 +50,10 @@ class Residents:
         self._set(_WISH, dict(sorted(wishes.items(), key=lambda each: each[1])[-100:]))
         return sorted({each["model"] for each in self.known() if model in (None, each["model"])})
 
+    def ahead(self) -> float:
+        """Seconds by which the store's clock is ahead of this machine's."""
+        return self._clock() - time.time()
+
     def wishes(self) -> dict[str, float]:
         """When it was wished of which model that it go; "*" is all."""
         with self._database.read() as connection:
@@ -95,9 +99,10 @@ class Keeper(threading.Thread):
         for model, at in self._residents.wishes().items():
             if at > self._heard.get(model, 0.0):
                 # A busy model stays; the wish is heard again at the next look.
-                busy = [each for each in held if each.lock.locked() and model in ("*", each.model)]
-                gone = RESIDENTS.unload(None if model == "*" else model)
-                if gone:
+                since = at - self._residents.ahead()  # what came into memory later is not meant
+                meant = [each for each in held if model in ("*", each.model) and each.since < since]
+                busy = [each for each in meant if each.lock.locked()]
+                if gone := [name for each in meant for name in RESIDENTS.unload(key=each.key)]:
                     LOG.info("let go of %s", ", ".join(gone))
                 if not busy:
                     self._heard[model] = at

@@ -174,13 +174,22 @@ class Store:
             return {name: float(connection.scalar(query) or 0.0) for name, query in asked.items()}
 
     def cancel(self, job: str) -> Job:
-        """Stop a job, its parts, and what needs it: what waits ends at once, what runs is told. Ended ones stay as they are."""
+        """Stop a job, its parts, and what needs it: what waits ends at once, what runs is told. Ended ones stay as they are.
+
+        One that waits for another attempt while its order is alive at a provider goes to a worker, which stops that; told a
+        second time, it ends at once all the same.
+        """
         with self.database.write() as connection:
             self._cancel(connection, job_of(connection, job, lock=True))
             return job_of(connection, job)
 
     def _cancel(self, connection: Connection, job: Job) -> None:
-        if job.state in (WAITING, QUEUED):
+        fetched = job.memory.get("cost") or {}
+        ordered = job.memory.get("comfyui") or [key for key in job.memory.get("hosted") or {} if key not in fetched]
+        if job.state == QUEUED and ordered and job.cancel_at is None:
+            self._change(connection, job.id, cancel_at=self.clock(), held=False, not_before=0.0, dispatched_at=None)
+            self._tell(connection, job.id, "cancel")
+        elif job.state in (WAITING, QUEUED):
             self._end(connection, job.id, CANCELLED)
             self._cascade(connection, job.id, CANCELLED, f"job {job.id} was cancelled")
         elif job.state == RUNNING and job.cancel_at is None:
@@ -290,8 +299,8 @@ class Store:
             .where(JOBS.c.id == next_one.scalar_subquery(), JOBS.c.state == QUEUED)
             .values(
                 state=RUNNING, worker=worker, lease_until=now + self.lease, attempt=JOBS.c.attempt + 1, fence=JOBS.c.fence + 1,
-                started_at=now, progressed_at=now, cancel_at=None, progress=None, error=None, updated_at=now,
-                version=JOBS.c.version + 1,
+                started_at=now, progressed_at=now, progress=None, error=None, updated_at=now, version=JOBS.c.version + 1,
+                cancel_at=sa.case((JOBS.c.cancel_at.is_not(None), now), else_=None),
             )
             .returning(JOBS)
         )  # fmt: skip
@@ -361,6 +370,10 @@ class Store:
         """The work failed: for good, or to be tried again in `again_in` seconds if attempts are left. Raises LeaseLost."""
         with self.database.write() as connection:
             self._fenced(connection, job)
+            now = job_of(connection, job.id)
+            if again_in is not None and now.cancel_at is not None and now.error is None:
+                self._stop(connection, now)
+                return
             if again_in is not None and job.attempt < job.max_attempts:
                 self._requeue(connection, job.id, error=error, not_before=self.clock() + min(again_in, PAUSE_S))
                 return

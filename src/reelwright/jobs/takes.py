@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -26,6 +26,7 @@ from reelwright.errors import (
     Unavailable,
     UnknownModel,
 )
+from reelwright.jobs.asking import ORDERED, Instead, alive, options_of, orders, with_references
 from reelwright.jobs.measured import Speeds
 from reelwright.jobs.results import Results
 from reelwright.jobs.routing import AUTO, routed
@@ -35,8 +36,8 @@ from reelwright.media.encode import Encoding, save
 from reelwright.media.stills import save_picture
 from reelwright.request import GenerationRequest, Input
 from reelwright.run import LocalRun
-from reelwright.settings import Settings, current
-from reelwright.storyboard import Scene, Storyboard
+from reelwright.settings import Settings, config_folder, current
+from reelwright.storyboard import Scene, Storyboard, with_other
 from reelwright.types import Chunk, Role, Video, VideoSpec
 
 KEPT = Encoding(codec="h264", speed="veryfast", crf=12)
@@ -50,7 +51,7 @@ class Planned:
     """A scene with everything decided: its take, and what is told about it.
 
     `asked`, `served`: model ids, None for clips. `shot` is None for clips. `drawn`: made while the film is encoded.
-    `ready`: nothing of it has to be generated first.
+    `ready`: nothing of it has to be generated first. `why`: why another model serves than the one that was asked for.
     """
 
     name: str
@@ -64,6 +65,13 @@ class Planned:
     last_frame: Callable[[], Path]
     notes: tuple[str, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
+    why: str = ""
+
+    def told(self, instead: Instead | None) -> Planned:
+        """The same, telling that another model was asked for."""
+        if instead is None:
+            return self
+        return replace(self, asked=instead.asked, why=instead.why, notes=(*self.notes, instead.why))
 
 
 class Takes:
@@ -135,8 +143,9 @@ class Takes:
     def digest(self, ref: str) -> str:
         """SHA-256 of an input's content, computed once."""
         if ref not in self._digests:
-            path = self._run.fetch(ref)
-            if path.stat().st_size > self._largest:
+            own = Path(ref).parent == config_folder() / "loras"  # one that is installed is no asset of anybody
+            path = Path(ref) if own else self._run.fetch(ref)
+            if not own and path.stat().st_size > self._largest:
                 size, most = path.stat().st_size / 1e6, self._largest / 1e6
                 raise TooLarge(
                     f"{path.name} has {size:.1f} MB, more than the {most:.1f} MB that are taken",
@@ -225,13 +234,15 @@ class Takes:
         self,
         board: Storyboard,
         index: int,
-        earlier: dict[int, Planned],
+        earlier: Mapping[int, Planned],
         models: tuple[str, str],
         film: VideoSpec | None = None,
+        stands_in: bool = False,
     ) -> Planned:
         """A take of scene `index`; `earlier` holds the scenes it may start from, `models` the defaults (text, image).
 
-        `film`: what the take is brought to, if that is not the storyboard's own size and rate.
+        `film`: what the take is brought to, if that is not the storyboard's own size and rate. `stands_in`: the scene's model
+        is not the one that was asked for, for which the film's LoRAs were meant.
         """
         scene, (width, height) = board.scenes[index], board.dimensions
         narration = self._narration(scene)
@@ -247,23 +258,22 @@ class Takes:
             ref = str(self._results.path(fingerprint([before.take.key, "last frame"]), ".png"))
             made = {ref: f"last frame of {before.take.key}"}
         inputs = (() if ref is None else (Input(Role.FIRST_FRAME, ref),)) + scene.inputs
-        model = scene.model or board.model or models[1 if inputs else 0]
+        model = board.model_of(index, models)
         asked = GenerationRequest(
-            prompt=scene.prompt,
-            negative=board.negative if scene.negative is None else scene.negative,
-            width=width,
-            height=height,
-            seconds=float(seconds),
-            fps=float(board.rate),
-            seed=board.seed if scene.seed is None else scene.seed,
-            inputs=inputs,
-        )
+            prompt=scene.prompt, negative=board.negative if scene.negative is None else scene.negative,
+            width=width, height=height, seconds=float(seconds), fps=float(board.rate),
+            seed=board.seed if scene.seed is None else scene.seed, inputs=inputs, loras=scene.loras, options=scene.options,
+        )  # fmt: skip
         card, instead = self.usable(model, asked)
-        inputs, told = _with_references(inputs, board, card)
-        loras = (*(board.loras if card.loras else ()), *scene.loras)
-        request = replace(asked, inputs=inputs, loras=loras, options=_options(board, index, card))
+        if instead and model != AUTO:
+            other, gone = with_other(board, index, card.id)
+            planned = self.of_scene(other, index, earlier, models, film, True)
+            return planned.told(Instead(model, f"{instead[0]} {gone}".strip()))
+        inputs, told = with_references(inputs, board, card)
+        loras = (*(board.loras if card.loras and not stands_in else ()), *scene.loras)
+        request = replace(asked, inputs=inputs, loras=loras, options=options_of(board, index, card))
         planned = self.of_request(request, card, spec, board.name(index), made)
-        planned = replace(planned, asked=model if instead else planned.asked, notes=(*planned.notes, *instead, *told))
+        planned = replace(planned, notes=(*planned.notes, *told)).told(Instead(model, instead[0]) if instead else None)
         return self._with(planned, narration, scene.narration)
 
     def _with(self, planned: Planned, narration: Samples | None, ref: str | None) -> Planned:
@@ -305,17 +315,8 @@ class Takes:
             samples = sound.decode(path, scene.start, shown)
             return samples if pace == 1 else sound.retime(samples, pace)
 
-        facts = [
-            self.digest(scene.clip),
-            scene.start,
-            shown,
-            repr(scene.move),
-            scene.effects,
-            width,
-            height,
-            str(board.rate),
-            spec.frames,
-        ]
+        given = [self.digest(scene.clip), scene.start, shown, repr(scene.move), scene.effects]
+        facts = [*given, width, height, str(board.rate), spec.frames]
         take = Take(start, spec.frames, fingerprint(facts), heard if audible else None)
         notes: tuple[str, ...] = ()
         if length > rest / Fraction(str(pace)) + Fraction(1, 2) / board.rate:
@@ -326,29 +327,44 @@ class Takes:
         )  # fmt: skip
         return self._with(planned, narration, scene.narration)
 
-    def made(self, planned: Planned, again: Callable[[Card], Planned]) -> Planned:
+    def attempt(self, planned: Planned) -> None:
+        """Have its model make it. An error says in its details if an order of it is alive elsewhere, or may be."""
+        before = orders(self._run.memory)
+        try:
+            planned.make()
+        except (BackendError, Unavailable) as error:
+            if planned.shot is not None and alive(planned.shot, before, self._run.memory):
+                error.details[ORDERED] = True
+            raise
+
+    def made(self, planned: Planned, again: Callable[[Card], Planned], last: Sequence[str] = ()) -> Planned:
         """The scene once its model has made it, or the first model of the fallback that can; notes tell which and why.
 
-        Raises the last error if none can. What is wrong with the request itself, or with the disk, is no reason to go on.
+        `last`: models after the fallback. Raises the last error if none can. What is wrong with the request itself, or with
+        the disk, is no reason to go on, nor is an order that may still come to something.
         """
         tried, notes, current = {planned.served}, list[str](), planned
         while True:
             try:
-                current.make()
-                return replace(current, asked=planned.asked, notes=(*current.notes, *notes)) if notes else current
-            except (BackendError, Unavailable, UnknownModel) as error:
-                if isinstance(error, DiskFull):
+                self.attempt(current)
+                if not notes:
+                    return current
+                why = " ".join((*([planned.why] if planned.why else ()), *notes))
+                return replace(current, asked=planned.asked, why=why, notes=(*current.notes, *notes))
+            except (BackendError, Unavailable, RequestError) as error:
+                theirs = isinstance(error, RequestError) and not isinstance(error, UnknownModel) and current is planned
+                if isinstance(error, DiskFull) or theirs or ORDERED in error.details:
                     raise
-                following = self._next(tried, again)
+                following = self._next((*self._fallback, *last), tried, again)
                 if following is None:
                     raise
                 stand_in = "the placeholder" if following.served == "placeholder" else following.served
                 notes.append(f"Scene {planned.name}: {current.served} failed ({error.message}); {stand_in} stands in for it.")
                 current = following
 
-    def _next(self, tried: set[str | None], again: Callable[[Card], Planned]) -> Planned | None:
-        """The next model of the fallback that can be asked for this scene at all."""
-        for name in self._fallback:
+    def _next(self, names: Sequence[str], tried: set[str | None], again: Callable[[Card], Planned]) -> Planned | None:
+        """The next of these models that can be asked for this scene at all."""
+        for name in names:
             if name in tried:
                 continue
             tried.add(name)
@@ -357,29 +373,6 @@ class Takes:
             except (RequestError, Unavailable) as error:
                 self._run.note(f"{name} cannot stand in: {error.message}.")
         return None
-
-
-def _options(board: Storyboard, index: int, card: Card) -> dict[str, Any]:
-    """What a scene asks of its model, with what only some models know left out for the others."""
-    scene = board.scenes[index]
-    options: dict[str, Any] = {"camera": scene.move.move, "effect": list(scene.effects), **scene.options}
-    if "camera_strength" in card.options:
-        options |= {"camera_strength": scene.move.strength, "ease": scene.move.ease}
-    if "scene" in card.options:
-        options.setdefault("scene", index + 1)
-    if "labels" in card.options and (scene.caption or board.subtitles):
-        options.setdefault("labels", "raised")
-    return options
-
-
-def _with_references(inputs: tuple[Input, ...], board: Storyboard, card: Card) -> tuple[tuple[Input, ...], tuple[str, ...]]:
-    """The inputs with the film's references, if the model takes them beside the others; else a note that says so (S8)."""
-    if not board.references or card.instant:
-        return inputs, ()
-    roles = frozenset({Role.REFERENCE, *(given.role for given in inputs)})
-    if not card.takes(roles):
-        return inputs, (f"{card.title} takes no reference pictures here; the scene is made without them.",)
-    return (*inputs, *(Input(Role.REFERENCE, ref) for ref in board.references)), ()
 
 
 def _nothing() -> None:

@@ -20,7 +20,7 @@ from reelwright.backends.hosted.arguments import Given
 from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Pending
 from reelwright.backends.hosted.fal import Fal
 from reelwright.backends.hosted.google import Google
-from reelwright.backends.hosted.kling import token
+from reelwright.backends.hosted.kling import Kling, token
 from reelwright.backends.hosted.luma import Luma
 from reelwright.backends.hosted.openai import OpenAI
 from reelwright.backends.hosted.refusals import refusal, waiting
@@ -138,6 +138,13 @@ def test_kling_signs_as_the_standard_says() -> None:
     assert json.loads(base64.urlsafe_b64decode(claims + "==")) == {"iss": "who", "exp": 1_700_001_800, "nbf": 1_699_999_995}
     signed = hmac.digest(b"secret", f"{head}.{claims}".encode(), "sha256")
     assert base64.urlsafe_b64decode(mark + "=") == signed
+
+
+def test_what_kling_is_sent_stays_out_of_logs(tmp_path: Path) -> None:
+    provider = Kling(known(tmp_path, kling_access_key="an-access-key", kling_secret_key="a-secret-key"))
+    signed = provider.headers("an-access-key")["Authorization"].removeprefix("Bearer ")
+    assert logs.clean(f"sent {signed} by a-secret-key") == "sent *** by ***"
+    assert provider.headers("an-access-key")["Authorization"].endswith(signed)
 
 
 def test_luma_takes_no_files_and_names_who_does(tmp_path: Path) -> None:

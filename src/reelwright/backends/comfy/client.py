@@ -51,14 +51,18 @@ def private(address: str, names: Callable[[str, int], Iterable[str]] = resolve) 
 
     A name that cannot be resolved now passes: it is found out when it is called.
     """
-    parts = urlsplit(address)
-    wrong = f"{address!r} is no address of a ComfyUI server"
+    try:
+        parts = urlsplit(address)
+        port = parts.port or 80
+    except ValueError:
+        raise RequestError("an entry of COMFY_SERVERS is no address", hint="It is like http://127.0.0.1:8188.") from None
+    wrong = f"{parts.hostname or 'an entry of COMFY_SERVERS'!r} is no address of a ComfyUI server"
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise RequestError(wrong, hint="COMFY_SERVERS takes addresses like http://127.0.0.1:8188.")
     if parts.username is not None:
         raise RequestError(wrong, hint="ComfyUI has no passwords; leave it out.")
     try:
-        found = [ipaddress.ip_address(each.partition("%")[0]) for each in names(parts.hostname, parts.port or 80)]
+        found = [ipaddress.ip_address(each.partition("%")[0]) for each in names(parts.hostname, port)]
     except (OSError, ValueError):
         found = []
     if any(each.is_unspecified or not (each.is_loopback or each.is_private or each.is_link_local) for each in found):

@@ -17,7 +17,8 @@ from reelwright.backends.comfy.events import Course, Event, Lost, Socket, frame
 from reelwright.backends.comfy.faults import refused
 from reelwright.backends.comfy.pool import Pool
 from reelwright.backends.comfy.results import ENDINGS, film, untagged
-from reelwright.backends.hosted.loop import conformed
+from reelwright.backends.hosted.orders import Memory
+from reelwright.backends.hosted.results import conformed
 from reelwright.catalog import Shot
 from reelwright.errors import ProviderFailed, ReelwrightError, TimedOut
 from reelwright.media.sniff import HEAD, sniff
@@ -58,6 +59,7 @@ class Work:
     def __init__(self, shot: Shot, run: Run, known: Settings, pace: Pace) -> None:
         self.shot, self.run, self.settings, self.pace = shot, run, known, pace
         self.key = shot.fingerprint[:16]
+        self.memory = Memory("comfyui", known.data_folder)
         self.pool = Pool(known.comfy_servers)
         self.template = graphs.graph_of(shot.card)
         self.course = Course(self.template)
@@ -84,7 +86,7 @@ class Work:
 
     def _before(self) -> Standing | None:
         """Where an earlier attempt's order stands; None if there is none to go on with."""
-        known = self.run.memory.get("comfyui", {}).get(self.key)
+        known = self.memory.known(self.run, self.key)
         if known is None:
             return None
         order = Order(**known)
@@ -156,12 +158,12 @@ class Work:
     def _keep(self, *, sent: bool) -> None:
         assert self.order is not None
         self.order.sent = sent
-        self.run.remember(comfyui={**self.run.memory.get("comfyui", {}), self.key: asdict(self.order)})
+        self.memory.keep(self.run, self.key, asdict(self.order))
 
     def forget(self) -> None:
         """The order is done with; a later attempt makes a new one."""
         self.order = None
-        self.run.remember(comfyui={key: each for key, each in self.run.memory.get("comfyui", {}).items() if key != self.key})
+        self.memory.forget(self.run, self.key)
 
     def stop(self) -> None:
         """Stop the order, as far as the server can be reached."""
@@ -288,6 +290,7 @@ class Work:
         path = untagged(raw, raw.with_name(f"{self.key}{raw.suffix}"))
         self.run.step(1, 1, "fetch")
         video = conformed(path, self.shot, self.run)
+        self.memory.done(self.key)
         if path == raw and video.source is not None:  # its tags must not be copied on
             return Video(video.spec, video.frames, video.samples, (video,))
         return video

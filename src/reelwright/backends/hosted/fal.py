@@ -44,8 +44,6 @@ class Fal(Hosted):
     def polled(self, answer: Answer, operation: str, shot: Shot) -> Outcome:
         """COMPLETED is the end of everything, good or bad or cancelled; the result tells which."""
         told = answer.json or {}
-        if answer.status >= 400:
-            return Failed(failure(self.name, said(answer)))
         status, lines = told.get("status"), tuple(str(each.get("message", "")) for each in told.get("logs") or ())
         if told.get("error_type") == "request_cancelled":
             return Failed(stopped(self.name))
@@ -63,8 +61,10 @@ class Fal(Hosted):
 
     def _result(self, answer: Answer) -> Outcome:
         told = answer.json or {}
-        if answer.status >= 400 or "detail" in told:
+        if "detail" in told:
             return Failed(failure(self.name, said(answer)))
+        if answer.status >= 400:
+            return Pending(f"waiting: {said(answer)}")
         made = next((told[name] for name in ("video", "videos", "images", "image", "output") if told.get(name)), None)
         url = first_url(made["url"] if isinstance(made, dict) and "url" in made else made)
         return Finished(url=url) if url else Failed(failure(self.name, "it finished and gave no video"))

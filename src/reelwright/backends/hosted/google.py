@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from reelwright.backends.hosted.arguments import Given
 from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending
 from reelwright.backends.hosted.loop import Hosted, failure, said, stopped
 from reelwright.catalog import Shot
@@ -29,7 +30,7 @@ class Google(Hosted):
         return {"x-goog-api-key": secret}
 
     def start(self, shot: Shot, arguments: dict[str, Any], intent: str) -> Call:  # noqa: ARG002  it has no idempotency keys
-        """An interaction in the background; each data URI among the inputs becomes a part of its own kind."""
+        """An interaction in the background; each input becomes a part of its own kind."""
         parts = [_part(each) for each in arguments.pop("input", [])]
         return Call("POST", "interactions", json={"model": shot.card.source, "input": parts, "background": True, **arguments})
 
@@ -45,8 +46,6 @@ class Google(Hosted):
         """queued, in_progress, completed, failed, cancelled, incomplete, budget_exceeded, requires_action."""
         told = answer.json or {}
         status = told.get("status")
-        if answer.status >= 400:
-            return Failed(self.refused(answer))
         if status == "completed":
             return self._made(_video(told), self.door(shot.card)[0])
         if status in ("failed", "incomplete", "budget_exceeded", "requires_action"):
@@ -69,7 +68,7 @@ class Google(Hosted):
 
 
 def _part(value: str) -> dict[str, str]:
-    if not value.startswith("data:"):
+    if not isinstance(value, Given) or not value.startswith("data:"):
         return {"type": "text", "text": value}
     head, _, body = value.partition(",")
     kind = head.removeprefix("data:").removesuffix(";base64")

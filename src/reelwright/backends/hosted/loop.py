@@ -7,31 +7,41 @@ the provider has them, and else tells the person instead of ordering a second ti
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from reelwright import settings
-from reelwright.backends.hosted.arguments import filled, values
+from reelwright.backends.hosted.arguments import Given, Several, filled, takes_several, values
 from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending, Then
+from reelwright.backends.hosted.orders import Memory, Ordered, cost, laid_down, leaving, plain
+from reelwright.backends.hosted.provider import BREAKERS, Provider
 from reelwright.backends.hosted.purse import FilePurse, Purse
 from reelwright.backends.hosted.refusals import failure, is_policy, refusal, said, stopped
 from reelwright.backends.hosted.results import conformed, data_uri, fetched
-from reelwright.backends.hosted.wire import Breaker, NotSent, Wire, paused
+from reelwright.backends.hosted.wire import NotSent, Wire, paused
 from reelwright.catalog import Card, Shot
-from reelwright.errors import BackendError, Cancelled, MissingKey, ReelwrightError, Refused, TimedOut, TooLarge, Unsupported
+from reelwright.errors import (
+    BackendError,
+    Cancelled,
+    MissingKey,
+    ProviderFailed,
+    ReelwrightError,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+)
 from reelwright.fetching import Fetcher
 from reelwright.run import Run
 from reelwright.types import Video
 
 __all__ = ["Hosted", "Ordered", "conformed", "data_uri", "failure", "is_policy", "leaving", "refusal", "said", "stopped"]
 
-_BREAKERS: dict[str, Breaker] = {}
+_BREAKERS = BREAKERS
 _TRIES = 4
 """How often an order is sent that surely was not taken: no connection, or too many at once."""
 _PATIENCE_S = 60.0
@@ -40,88 +50,24 @@ _STRANGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading an answer raises that has another shape than the provider's documents say."""
 
 
-@dataclass
-class Ordered:
-    """What is known of one shot at a provider; it lies in the run's memory."""
-
-    intent: str
-    at: float
-    operation: str | None = None
-    usd: float | None = None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """As JSON values."""
-        return dict(vars(self))
+_UNSURE = (408, 409, 425)
+"""Answers to an order that do not say that it was not taken."""
+_GONE, _GONE_AFTER = Pending("waiting: it is not known there"), 5
+"""An order that the provider does not know; how many answers in a row have to say so until that is believed."""
+_STOPS = 3
+"""How often a provider is told to stop."""
+_STOP_S = 15.0
+_INPUT_MOST = 100_000_000
+"""Bytes of an input; it is read into memory on its way."""
 
 
-class Hosted(ABC):
-    """A provider. Subclasses say what to send and what answers mean; this sends, waits, resumes, fetches and stops.
-
-    `name` for people; `base` its address, which REELWRIGHT_BASE_<NAME> replaces; `key` the setting that holds its key, `site`
-    where a key is had. `idempotent`: whether a create with the same key is the same order. `polls`: seconds between first polls.
-    """
-
-    name: ClassVar[str]
-    base: ClassVar[str]
-    key: ClassVar[str | None] = None
-    site: ClassVar[str] = ""
-    idempotent: ClassVar[bool] = False
-    polls: ClassVar[float] = 2.0
+class Hosted(Provider):
+    """A provider as a backend: it is asked, waited for, asked again after a crash, fetched from and stopped."""
 
     def __init__(self, wanted: settings.Settings | None = None, purse: Purse | None = None) -> None:
-        self.settings = wanted or settings.current()
+        super().__init__(wanted)
         self._own_purse = purse or FilePurse(self.settings)
-
-    # ---- what a provider says
-
-    @abstractmethod
-    def headers(self, secret: str) -> Mapping[str, str]:
-        """The headers that carry the key."""
-
-    @abstractmethod
-    def start(self, shot: Shot, arguments: dict[str, Any], intent: str) -> Call:
-        """The call that orders the shot; `arguments`: the card's template, filled."""
-
-    @abstractmethod
-    def started(self, answer: Answer) -> str | Finished:
-        """The operation's id in the answer to `start`; or what was made, if the provider answers only then. Raises what the
-        order was refused with, where the status alone does not say so."""
-
-    def poll(self, operation: str, shot: Shot) -> Call:
-        """The call that asks how it stands."""
-        raise NotImplementedError(f"{self.name} answers at once")
-
-    def polled(self, answer: Answer, operation: str, shot: Shot) -> Outcome:
-        """What that answer means; what is not known is still at work."""
-        raise NotImplementedError(f"{self.name} answers at once")
-
-    def stop(self, operation: str, shot: Shot) -> Call | None:  # noqa: ARG002  for those who override it
-        """The call that stops it; None if it cannot be stopped."""
-        return None
-
-    def route(self, shot: Shot) -> str:
-        """Where the shot is ordered: the card's `source`, or by the roles of its inputs what `settings.routes` says."""
-        roles = "+".join(sorted({given.role.value for given in shot.inputs})) or "prompt"
-        return str(shot.card.settings.get("routes", {}).get(roles, shot.card.source))
-
-    def given(self, path: Path, wire: Wire) -> str:  # noqa: ARG002  likewise
-        """An input file as the provider takes it: a data URI, unless it has a store for uploads."""
-        return data_uri(path)
-
-    def price(self, shot: Shot) -> float | None:
-        """US dollars that the shot will cost, by the card's `settings.price`; None if that is not known."""
-        known = shot.card.settings.get("price", {})
-        if "usd" in known:
-            return float(known["usd"])
-        rate = known.get("usd_per_second")
-        if isinstance(rate, Mapping):
-            rate = rate.get(values(shot, {})["resolution"], max(rate.values()))
-        return None if rate is None else float(rate) * float(shot.frames / shot.fps)
-
-    def refused(self, answer: Answer) -> ReelwrightError:
-        """An answer of 400 or more as an error of ours."""
-        return refusal(self.name, answer)
+        self._memory = Memory("hosted", self.settings.data_folder)
 
     # ---- the backend
 
@@ -133,7 +79,7 @@ class Hosted(ABC):
             raise Unsupported(f"{card.title} is no longer served", hint=card.price or "Choose another model.", model=card.id)
         self._wire(card)
 
-    def close(self) -> None:  # noqa: B027  nothing is held, and a provider that holds something overrides it
+    def close(self) -> None:
         """Nothing is held."""
 
     def generate(self, shot: Shot, run: Run) -> Video:
@@ -141,30 +87,32 @@ class Hosted(ABC):
         wire = self._wire(shot.card)
         order, finished = self._order(shot, run, wire)
         try:
+            self._keep_surely(order, shot, run)
             finished = finished or self._waited(order, shot, run, wire)
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             if not leaving(run):
-                self._stopped(order, shot, wire)
-                self._forget(shot, run)
+                self._ended(order, shot, run, wire)
             raise
         path = run.scratch / f"{shot.fingerprint[:16]}.mp4"
         self._fetched(finished, path, run, wire)
         usd = finished.usd if finished.usd is not None else order.usd
-        self._purse(run).settle(order.intent, usd)
-        run.remember(cost={**run.memory.get("cost", {}), shot.fingerprint[:16]: _cost(self.name, shot, order, usd)})
+        self._settle(order, shot, run, usd)
+        run.remember(cost={**run.memory.get("cost", {}), shot.fingerprint[:16]: cost(self.name, shot, order, usd)})
         if usd:
             run.note(f"{shot.card.title}: {usd:.2f} USD{'' if finished.usd is not None else ' (by its price list)'}.")
-        return conformed(path, shot, run)
+        video = conformed(path, shot, run)
+        self._memory.done(shot.fingerprint[:16])
+        return video
 
     # ---- the steps
 
     def _order(self, shot: Shot, run: Run, wire: Wire) -> tuple[Ordered, Finished | None]:
         """The operation: a new one, or the one that an earlier attempt began; and what it made, if that is known already."""
-        known = run.memory.get("hosted", {}).get(shot.fingerprint[:16])
-        before = Ordered(**known) if known else None
-        if before is not None and before.operation is not None:
-            run.note(f"{self.name} was asked before; its answer is waited for.")
-            return before, None
+        known = self._memory.known(run, shot.fingerprint[:16])
+        before = Ordered.of(known) if known else None
+        if before is not None and (before.operation or (before.made and Path(before.made).is_file())):
+            run.note(f"{self.name} was asked before; its answer is {'waited for' if before.operation else 'here'}.")
+            return before, None if before.operation else Finished(body=Path(str(before.made)).read_bytes())
         if before is not None and not (self.idempotent or shot.card.settings.get("idempotent")):
             raise BackendError(
                 f"{self.name} may have taken this order before this program was stopped, and does not say",
@@ -173,13 +121,10 @@ class Hosted(ABC):
                 provider=self.name,
             )
         order = before or Ordered(str(uuid.uuid4()), time.time(), None, self.price(shot))
-        inputs = {given.role.value: self.given(run.fetch(given.ref), wire) for given in shot.inputs}
-        arguments = filled(shot.card.settings.get("arguments", {}), values(shot, inputs)) or {}
+        arguments = filled(shot.card.settings.get("arguments", {}), values(shot, self._inputs(shot, run, wire))) or {}
         call = self.start(shot, arguments, order.intent)
         run.step(0, 1, "order")
-        if before is None:
-            self._purse(run).reserve(order.intent, self.name, shot.card.id, order.usd, getattr(run, "owner", "local"))
-            self._keep(order, shot, run)
+        self._reserve(order, shot, run)
         answer = self._sent(call, order, shot, run, wire)
         try:
             told = self.started(answer)
@@ -189,49 +134,75 @@ class Hosted(ABC):
         except _STRANGE:
             told = ""
         if isinstance(told, Finished):
+            if told.body is not None:  # it is paid, and nobody has it but this answer
+                order.made = laid_down(self.settings.cache_folder, order.intent, told.body)
             return order, told
-        order.operation = _plain(told, self.name)
-        self._keep(order, shot, run)
+        order.operation = plain(told, self.name)
         return order, None
+
+    def _inputs(self, shot: Shot, run: Run, wire: Wire) -> dict[str, Any]:
+        """The inputs as the provider takes them, by role."""
+        paths: dict[str, list[Path]] = {}
+        for given in shot.inputs:
+            path = run.fetch(given.ref)
+            if (size := path.stat().st_size) > _INPUT_MOST:
+                raise TooLarge(f"an input has {size / 1e6:.0f} MB; {_INPUT_MOST / 1e6:.0f} MB are sent", hint="Make it smaller.")
+            paths.setdefault(given.role.value, []).append(path)
+        for role, found in paths.items():
+            if len(found) > 1 and not takes_several(shot.card.settings.get("arguments", {}), role):
+                raise Unsupported(f"{shot.card.title} takes one {role}, not {len(found)}", model=shot.card.id)
+        taken = {role: Several(Given(self.given(path, wire)) for path in found) for role, found in paths.items()}
+        return {role: each if len(each) > 1 else each[0] for role, each in taken.items()}
+
+    def _reserve(self, order: Ordered, shot: Shot, run: Run) -> None:
+        """Keep the intent, and hold its price against the budget. Raises QuotaExceeded."""
+        self._keep(order, shot, run)
+        try:
+            self._purse(run).reserve(order.intent, self.name, shot.card.id, order.usd, getattr(run, "owner", "local"))
+        except ReelwrightError:
+            self._forget(shot, run)
+            raise
 
     def _sent(self, call: Call, order: Ordered, shot: Shot, run: Run, wire: Wire) -> Answer:
         """The answer to an order. It is sent again only where it surely was not taken; else what went wrong is raised."""
         attempt = 0
         while True:
+            error: ReelwrightError
             try:
                 answer = wire.send(call)
+            except NotSent as failed:
+                error = failed
+            except (BackendError, TooLarge):
+                raise  # it may have been taken: the intent stays
+            except ReelwrightError as failed:
+                error = failed
+            else:
                 if answer.status < 300:
                     return answer
                 error = self.refused(answer)
-                if answer.status >= 500:
+                if answer.status >= 500 or answer.status in _UNSURE:
                     raise error
-            except ReelwrightError as failed:
-                if isinstance(failed, BackendError | TooLarge) and not isinstance(failed, NotSent):
-                    raise  # it may have been taken: the intent stays
-                error = failed
             wait = max(float(error.details.get("after", 0.0)), paused(attempt))
             if attempt + 1 >= _TRIES or not error.retryable or not isinstance(error, BackendError) or wait > _PATIENCE_S:
                 self._nothing(order, shot, run)
                 raise error
             try:
                 self._pause(wait, run, 0.0)
-            except Cancelled:
+            except (Cancelled, KeyboardInterrupt):
                 self._nothing(order, shot, run)
                 raise
             attempt += 1
 
     def _waited(self, order: Ordered, shot: Shot, run: Run, wire: Wire) -> Finished:
         """Ask until it is done. Raises what it failed with, TimedOut at the deadline."""
-        deadline = order.at + self.settings.request_timeout
-        attempt, failures, last = 0, 0, 0.0
+        deadline = max(order.at, time.time()) + self.settings.request_timeout
+        attempt, failures, gone, last = 0, 0, 0, 0.0
         while True:
             wait = 0.0
             try:
                 outcome = self._asked(order, shot, wire)
                 failures = 0
             except ReelwrightError as error:
-                if isinstance(error, Refused):
-                    self._nothing(order, shot, run)
                 if not error.retryable or time.time() > deadline:
                     raise
                 wait = min(_PATIENCE_S, float(error.details.get("after", 0.0)))
@@ -243,7 +214,11 @@ class Hosted(ABC):
                 self._nothing(order, shot, run)
                 raise outcome.error
             assert isinstance(outcome, Pending)
-            last = max(last, outcome.share or 0.0)
+            gone = gone + 1 if outcome is _GONE else 0
+            if gone >= _GONE_AFTER and time.time() - order.at > _PATIENCE_S:
+                self._forget(shot, run)  # what it cost is not known: the estimate stays
+                raise ProviderFailed(f"{self.name} no longer knows the order", retryable=False, provider=self.name)
+            order.queued, last = outcome.stage.startswith("queue"), max(last, outcome.share or 0.0)
             self._shown(outcome, last, run)
             if time.time() > deadline:
                 raise self._late(order, shot, run, wire)
@@ -251,7 +226,8 @@ class Hosted(ABC):
             attempt += 1
 
     def _asked(self, order: Ordered, shot: Shot, wire: Wire) -> Outcome:
-        """How it stands, by as many calls as that takes. Raises what may be better the next time, and a key that is not taken."""
+        """How it stands, by as many calls as that takes. Raises what may be better the next time, and a key that is not taken.
+        An order is paid and goes on, whatever is said to a question: only what its provider tells as its end is one."""
         operation = order.operation or ""
         call = self.poll(operation, shot)
 
@@ -261,10 +237,14 @@ class Hosted(ABC):
         following: Callable[[Answer], Outcome] = means
         while True:
             answer = wire.send(call)
-            if answer.status in (401, 403, 429) or answer.status >= 500:
-                raise self.refused(answer)
-            if answer.status == 404 and time.time() - order.at < _PATIENCE_S:  # not everywhere yet
-                return Pending("order")
+            if answer.status >= 400:
+                error = self.refused(answer)
+                if answer.status == 429 or answer.status >= 500 or isinstance(error, MissingKey):
+                    raise error
+                if answer.status in (404, 410):
+                    return _GONE
+                if following is means or answer.status in _UNSURE:
+                    return Pending(f"waiting: {error.message}")
             try:
                 outcome = following(answer)
             except _STRANGE:
@@ -275,8 +255,7 @@ class Hosted(ABC):
 
     def _late(self, order: Ordered, shot: Shot, run: Run, wire: Wire) -> TimedOut:
         """The deadline has passed: it is stopped. Where that cannot be, it stays remembered, for it may be done later."""
-        if self._stopped(order, shot, wire):
-            self._forget(shot, run)
+        self._ended(order, shot, run, wire)
         return TimedOut(
             f"{self.name} did not finish within {self.settings.request_timeout:.0f} s",
             hint="Raise REQUEST_TIMEOUT, or choose a faster model.",
@@ -312,14 +291,31 @@ class Hosted(ABC):
         )
         run.step(1, 1, "fetch")
 
-    def _stopped(self, order: Ordered, shot: Shot, wire: Wire) -> bool:
-        """Ask that it stop; whether the provider can. What it says to that changes nothing here."""
+    def _ended(self, order: Ordered, shot: Shot, run: Run, wire: Wire) -> None:
+        """It is not wanted any more: it is stopped, and forgotten if it was. Else it goes on, and whoever asks again gets it."""
+        answer = self._stopped(order, shot, wire)
+        if answer is None:
+            return
+        usd = self.charged(answer)
+        self._settle(order, shot, run, usd if usd is not None else 0.0 if order.queued else order.usd)
+        self._forget(shot, run)
+
+    def _stopped(self, order: Ordered, shot: Shot, wire: Wire) -> Answer | None:
+        """Ask that it stop; what was answered, if the provider does it."""
         if order.operation is None or (call := self.stop(order.operation, shot)) is None:
-            return False
-        try:
-            return wire.send(call).status < 300
-        except ReelwrightError:
-            return False
+            return None
+        for attempt in range(_STOPS):
+            if attempt:
+                time.sleep(paused(attempt - 1))
+            try:
+                answer = wire.send(replace(call, timeout=call.timeout or _STOP_S), anyway=True)
+            except ReelwrightError:
+                continue
+            if answer.status < 300:
+                return answer
+            if answer.status < 500 and answer.status != 429:
+                return None
+        return None
 
     # ---- what is kept
 
@@ -328,64 +324,30 @@ class Hosted(ABC):
         return getattr(run, "purse", None) or self._own_purse
 
     def _keep(self, order: Ordered, shot: Shot, run: Run) -> None:
-        run.remember(hosted={**run.memory.get("hosted", {}), shot.fingerprint[:16]: order.facts})
+        self._memory.keep(run, shot.fingerprint[:16], order.facts)
+
+    def _keep_surely(self, order: Ordered, shot: Shot, run: Run) -> None:
+        """Keep what was ordered, though what keeps it may be away for a while: the provider's number is known only here."""
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return self._keep(order, shot, run)
+            except Unavailable:
+                if time.monotonic() > end:
+                    raise
+            self._pause(paused(0), run, 0.0)
 
     def _forget(self, shot: Shot, run: Run) -> None:
-        run.remember(hosted={key: each for key, each in run.memory.get("hosted", {}).items() if key != shot.fingerprint[:16]})
+        self._memory.forget(run, shot.fingerprint[:16])
+
+    def _settle(self, order: Ordered, shot: Shot, run: Run, usd: float | None) -> None:
+        """Note what it cost; what was once paid is not made less by what is said later."""
+        paid = run.memory.get("cost", {}).get(shot.fingerprint[:16], {})
+        if paid.get("operation") == order.operation and paid.get("usd") is not None and (usd is None or usd < paid["usd"]):
+            return
+        self._purse(run).settle(order.intent, usd)
 
     def _nothing(self, order: Ordered, shot: Shot, run: Run) -> None:
         """The order came to nothing, and costs nothing."""
+        self._settle(order, shot, run, 0.0)
         self._forget(shot, run)
-        self._purse(run).settle(order.intent, 0.0)
-
-    def secret(self, name: str | None) -> str:
-        """The key that a setting holds; "" for none. Raises MissingKey that says where it is had."""
-        if name is None:
-            return ""
-        secret = (self.settings.secret(name) or "").strip()
-        if not secret or not secret.isascii() or not secret.isprintable():
-            raise MissingKey(
-                f"{self.name} needs a key" if not secret else f"the key of {self.name} has characters that no key has",
-                hint=f"Set {name.upper()}, or: reel keys set {name}.{f' It is had at {self.site}.' if self.site else ''}",
-                provider=self.name,
-            )
-        return secret
-
-    def door(self, card: Card) -> tuple[str, str | None]:
-        """The address that a card's model is asked at, and the setting with the key for it. A card with an address of its own
-        gets the key that it names in `settings.key`, and never the provider's."""
-        if own := card.settings.get("base"):
-            return str(own), card.settings.get("key")
-        return self.settings.base_of(type(self).__name__.lower()) or self.base, self.key
-
-    def _wire(self, card: Card) -> Wire:
-        base, key = self.door(card)
-        secret = self.secret(key)
-        breaker = _BREAKERS.setdefault(base, Breaker(self.name))
-        return Wire(self.name, base, lambda: self.headers(secret) if secret else {}, breaker, self.secrets(secret))
-
-    def secrets(self, secret: str) -> tuple[str, ...]:
-        """Everything that must not come back in an answer."""
-        return (secret,)
-
-
-def leaving(run: Run) -> bool:
-    """Whether the work is only put down, to be taken up by another worker: what was ordered must go on then."""
-    told: Callable[[], bool] | None = getattr(run, "leaving", None)
-    return told is not None and told()
-
-
-def _plain(operation: str, name: str) -> str:
-    """The id, if it is one that an address can be built of; it comes from outside. Raises BackendError."""
-    if not re.fullmatch(r"[\w.:~+=@/-]{1,300}", operation, re.ASCII) or ".." in operation or "//" in operation:
-        raise BackendError(
-            f"{name} took the order and does not say under which name",
-            hint="Look at your account there; ordering again may cost twice.",
-            retryable=False,
-            provider=name,
-        )
-    return operation
-
-
-def _cost(name: str, shot: Shot, order: Ordered, usd: float | None) -> dict[str, Any]:
-    return {"provider": name, "model": shot.card.id, "operation": order.operation, "estimated_usd": order.usd, "usd": usd}

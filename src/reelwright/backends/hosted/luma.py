@@ -47,8 +47,6 @@ class Luma(Hosted):
     def polled(self, answer: Answer, operation: str, shot: Shot) -> Outcome:  # noqa: ARG002  the answer says it all
         """queued, dreaming, completed, failed."""
         told = answer.json or {}
-        if answer.status >= 400:
-            return Failed(self.refused(answer))
         if told.get("state") == "completed":
             url = (told.get("assets") or {}).get("video")
             return Finished(url=str(url)) if url else Failed(failure(self.name, "it finished and gave no video"))

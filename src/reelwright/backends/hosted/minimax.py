@@ -42,8 +42,6 @@ class MiniMax(Hosted):
         """queued, running, succeeded, failed, cancelled, expired."""
         told = answer.json or {}
         status = str(told.get("status") or "").lower()
-        if answer.status >= 400:
-            return Failed(self.refused(answer))
         if status == "succeeded":
             url = first_url((told.get("content") or {}).get("url"))
             return Finished(url=url) if url else Failed(failure(self.name, "it finished and gave no video"))

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from reelwright.backends.hosted.arguments import Given
 from reelwright.backends.hosted.call import Answer, Call, Failed, Finished, Outcome, Pending
 from reelwright.backends.hosted.loop import Hosted, failure, stopped
 from reelwright.backends.hosted.results import from_uri
@@ -22,7 +23,8 @@ _PICTURE_S = 300.0
 class OpenAI(Hosted):
     """The backend of cards of OpenAI's pictures, and of videos of any server that speaks as it did.
 
-    Another server is named by `settings.base` in a card, with `settings.key` for its key, or by REELWRIGHT_BASE_OPENAI.
+    Another server is named by `settings.base` in a card, with `settings.key` for its key, or by
+    REELWRIGHT_BASE_OPENAI_COMPATIBLE, with OPENAI_COMPATIBLE_KEY for its key. OpenAI's own key never goes to one.
     """
 
     name: ClassVar[str] = "OpenAI"
@@ -35,17 +37,19 @@ class OpenAI(Hosted):
         return {"Authorization": f"Bearer {secret}"}
 
     def door(self, card: Card) -> tuple[str, str | None]:
-        """As in Hosted; a server of one's own may have no key. Raises Unsupported if a card needs one and none is named."""
-        base, key = super().door(card)
-        if card.settings.get("compatible"):
-            if base == self.base:
-                raise Unsupported(
-                    "OpenAI itself serves no videos any more, and no other server is named",
-                    hint="Set REELWRIGHT_BASE_OPENAI=http://HOST:PORT/v1, or write a card with `settings.base`.",
-                    model=card.id,
-                )
-            key = key if key and self.settings.secret(key) else None
-        return base, key
+        """As in Provider; a server of one's own may have no key. Raises Unsupported if a card needs one and none is named."""
+        if not card.settings.get("compatible"):
+            return super().door(card)
+        base, key = card.settings.get("base"), card.settings.get("key")
+        if not base:
+            base, key = self.settings.base_of("openai_compatible"), "openai_compatible_key"
+        if not base:
+            raise Unsupported(
+                "OpenAI itself serves no videos any more, and no other server is named",
+                hint="Set REELWRIGHT_BASE_OPENAI_COMPATIBLE=http://HOST:PORT/v1, or write a card with `settings.base`.",
+                model=card.id,
+            )
+        return str(base), key if key and self.settings.secret(key) else None
 
     def start(self, shot: Shot, arguments: dict[str, Any], intent: str) -> Call:
         """A picture, or a video; the intent is the order's idempotency key, for servers that heed it."""
@@ -53,7 +57,8 @@ class OpenAI(Hosted):
         body = {"model": shot.card.source, **arguments}
         if "text-to-image" in shot.card.task:
             return Call("POST", "images/generations", json=body, headers=once, timeout=_PICTURE_S)
-        return Call("POST", "videos", files=tuple(_part(name, value) for name, value in body.items()), headers=once)
+        parts = ((name, each) for name, value in body.items() for each in (value if isinstance(value, list) else [value]))
+        return Call("POST", "videos", files=tuple(_part(name, each) for name, each in parts), headers=once)
 
     def started(self, answer: Answer) -> str | Finished:
         """The video's id; a picture is there at once."""
@@ -70,8 +75,6 @@ class OpenAI(Hosted):
         """queued, in_progress, completed, failed; some servers know cancelled too."""
         told = answer.json or {}
         status = told.get("status")
-        if answer.status >= 400:
-            return Failed(self.refused(answer))
         if status == "completed":
             return Finished(call=Call("GET", f"videos/{operation}/content", timeout=_PICTURE_S))
         if status == "failed":
@@ -88,8 +91,8 @@ class OpenAI(Hosted):
 
 
 def _part(name: str, value: Any) -> tuple[str, str | None, bytes, str]:
-    """A field of a form; a data URI becomes a file."""
-    if isinstance(value, str) and value.startswith("data:"):
+    """A field of a form; an input becomes a file."""
+    if isinstance(value, Given) and value.startswith("data:"):
         kind, content = from_uri(value)
         return name, f"input.{kind.rpartition('/')[2]}", content, kind
     return name, None, str(value).encode(), ""

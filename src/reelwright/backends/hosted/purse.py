@@ -6,22 +6,25 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from reelwright.errors import QuotaExceeded
+from reelwright.errors import QuotaExceeded, Unavailable
 from reelwright.settings import Settings
 
 DAY_S = 86_400.0
+_LOCK_S = 10.0
 
 
 class Purse(Protocol):
     """Where orders are noted."""
 
     def reserve(self, intent: str, provider: str, model: str, usd: float | None, owner: str) -> None:
-        """Note an order that is about to be made; raises QuotaExceeded if the day's budget does not have it."""
+        """Note an order that is about to be made, once however often it is said. Raises QuotaExceeded if the day's budget does
+        not have it."""
 
     def settle(self, intent: str, usd: float | None) -> None:
         """Note what an order cost in the end; 0 if it came to nothing."""
@@ -58,7 +61,10 @@ class FilePurse:
     def reserve(self, intent: str, provider: str, model: str, usd: float | None, owner: str) -> None:
         """As in Purse."""
         with self._locked():
-            day = [each for each in self._orders() if each["at"] > time.time() - DAY_S]
+            known = list(self._orders())
+            if any(each["intent"] == intent for each in known):
+                return
+            day = [each for each in known if each["at"] > time.time() - DAY_S]
             spent = sum(each["usd"] or 0.0 for each in day)
             own = sum(each["usd"] or 0.0 for each in day if each["owner"] == owner)
             hold_budget(spent, own, usd, owner, self._settings)
@@ -107,6 +113,17 @@ class FilePurse:
             file.flush()
             os.fsync(file.fileno())
 
-    def _locked(self) -> FileLock:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(Path(f"{self._path}.lock"), timeout=10)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with the file. Raises Unavailable."""
+        busy = f"{self._path} is held by another program, or cannot be written"
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(Path(f"{self._path}.lock"), timeout=_LOCK_S)
+            lock.acquire()
+        except (Timeout, OSError) as error:
+            raise Unavailable(busy, hint="Try again; no order leaves unless it is noted.") from error
+        try:
+            yield
+        finally:
+            lock.release()

@@ -16,7 +16,7 @@ _EMPTY = ("insufficient", "quota", "balance", "out of credit", "not enough credi
 def refusal(name: str, answer: Answer) -> ReelwrightError:
     """An answer of 400 or more: the code by its status, the message from wherever providers put it."""
     text, after = said(answer), waiting(answer)
-    if answer.status == 402 or (answer.status < 500 and after is None and any(word in text.lower() for word in _EMPTY)):
+    if answer.status == 402 or (answer.status < 500 and answer.status != 429 and any(word in text.lower() for word in _EMPTY)):
         return RateLimited(f"{name}: {text}", hint="The account's credit or quota is used up.", retryable=False, provider=name)
     if answer.status == 401 or (answer.status == 403 and not is_policy(text)):
         return MissingKey(

@@ -61,8 +61,6 @@ class Replicate(Hosted):
         """`aborted` is a deadline that passed before it began; it came with October 2025."""
         told = answer.json or {}
         status, lines = told.get("status"), tuple(str(told.get("logs") or "").splitlines()[-20:])
-        if answer.status >= 400:
-            return Failed(self.refused(answer))
         if status == "succeeded":
             url = first_url(told.get("output"))
             return Finished(url=url, facts=told.get("metrics") or {}) if url else Failed(failure(self.name, "it gave no file"))

@@ -30,11 +30,14 @@ def fetched(
 ) -> None:  # fmt: skip
     """Write what was made to a file. Raises TooLarge, TimedOut, ProviderFailed, RequestError (an address not to be called)."""
 
+    def from_outside(url: str) -> None:
+        fetcher.fetch(url, path, most=most, seconds=seconds, still_wanted=still_wanted)
+
     def from_provider() -> None:
         assert finished.call is not None
-        answer = wire.save(finished.call, path, most)
+        answer = wire.save(finished.call, path, most, seconds=seconds, still_wanted=still_wanted)
         if 300 <= answer.status < 400:  # it lies elsewhere: where the key does not go
-            fetcher.fetch(answer.headers.get("location", ""), path, most=most, seconds=seconds)
+            from_outside(answer.headers.get("location", ""))
         elif answer.status >= 400:
             raise refused(answer)
 
@@ -44,7 +47,7 @@ def fetched(
         again(from_provider, still_wanted)
     elif finished.url is not None:
         url = finished.url
-        again(lambda: fetcher.fetch(url, path, most=most, seconds=seconds), still_wanted)
+        again(lambda: from_outside(url), still_wanted)
     else:
         raise ProviderFailed(f"{wire.name} finished and gave no file", retryable=False, provider=wire.name)
 

@@ -65,8 +65,6 @@ class Runway(Hosted):
         """THROTTLED is a queue of one's own; CANCELLED is an end, which its SDK does not know."""
         told = answer.json or {}
         status = told.get("status")
-        if answer.status >= 400:
-            return Failed(self.refused(answer))
         if status == "SUCCEEDED":
             url, cost = first_url(told.get("output")), (told.get("cost") or {}).get("credits")
             usd = None if cost is None else float(cost) * _CREDIT_USD
@@ -81,6 +79,11 @@ class Runway(Hosted):
     def stop(self, operation: str, shot: Shot) -> Call | None:  # noqa: ARG002  likewise
         """Delete the task; it is paid back only if it did not begin."""
         return Call("DELETE", f"tasks/{operation}")
+
+    def charged(self, answer: Answer) -> float | None:
+        """Its credits, if it says them."""
+        cost = ((answer.json or {}).get("cost") or {}).get("credits")
+        return None if cost is None else float(cost) * _CREDIT_USD
 
 
 def _form(fields: Mapping[str, str], path: Path) -> tuple[bytes, str]:

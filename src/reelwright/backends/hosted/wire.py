@@ -66,20 +66,27 @@ class Wire:
     secrets: tuple[str, ...] = ()
     timeout: float = 60.0
 
-    def send(self, call: Call, *, most: int = _MOST) -> Answer:
-        """Make one call. Raises NotSent (no connection), TimedOut, ProviderFailed (it broke off), Unavailable (left alone)."""
-        with self._called(call) as got:
-            return self._answer(got, _read(got, most, self.name))
+    def send(self, call: Call, *, most: int = _MOST, anyway: bool = False) -> Answer:
+        """Make one call. Raises NotSent (no connection), TimedOut, ProviderFailed (it broke off), Unavailable (left alone, unless
+        `anyway`)."""
+        with self._called(call, anyway) as got:
+            return self._answer(got, _read(got, most, self.name, call.timeout or self.timeout))
 
-    def save(self, call: Call, path: Path, most: int) -> Answer:
-        """Make one call and write what it answers to a file, unless it is an error. Raises TooLarge, and what `send` raises."""
+    def save(
+        self, call: Call, path: Path, most: int, *, seconds: float = 600.0, still_wanted: Callable[[], object] = lambda: None
+    ) -> Answer:
+        """Make one call and write what it answers to a file, unless it is an error. Raises TooLarge, what `send` raises, and what
+        `still_wanted` raises, which is asked with each piece."""
+        deadline = time.monotonic() + seconds
         with self._called(call) as got:
             if got.status_code >= 300:
-                return self._answer(got, _read(got, _MOST, self.name))
+                return self._answer(got, _read(got, _MOST, self.name, seconds))
             stated = got.headers.get("content-length", "")
             size = int(stated) if stated.isdigit() and int(stated) > most else 0
             with path.open("wb") as file:
                 for piece in got.iter_bytes():
+                    still_wanted()
+                    _hold(deadline, self.name)
                     size += len(piece)
                     if size > most:
                         raise TooLarge(f"the file of {self.name} is larger than {most} bytes", hint="Make it smaller.", most=most)
@@ -87,12 +94,13 @@ class Wire:
             return self._answer(got, b"")
 
     @contextmanager
-    def _called(self, call: Call) -> Iterator[Any]:
+    def _called(self, call: Call, anyway: bool = False) -> Iterator[Any]:
         try:
             import httpx2 as httpx
         except ModuleNotFoundError as error:
             raise MissingExtra("hosted models are called through httpx2", hint="pip install 'reelwright[client]'") from error
-        self.breaker.hold()
+        if not anyway:
+            self.breaker.hold()
         url, body = self._url(call.path), _body(call)
         headers = {"Accept-Encoding": "identity", **self.credentials(), **call.headers}
         timeout = httpx.Timeout(call.timeout or self.timeout, connect=10.0)
@@ -143,9 +151,15 @@ def _body(call: Call) -> dict[str, Any]:
     return {} if call.json is None else {"json": dict(call.json)}
 
 
-def _read(got: Any, most: int, name: str) -> bytes:
-    parts, size = [], 0
+def _hold(deadline: float, name: str) -> None:
+    if time.monotonic() > deadline:
+        raise TimedOut(f"what {name} sends does not come in time", provider=name)
+
+
+def _read(got: Any, most: int, name: str, seconds: float) -> bytes:
+    parts, size, deadline = [], 0, time.monotonic() + seconds
     for piece in got.iter_bytes():
+        _hold(deadline, name)
         size += len(piece)
         if size > most:
             raise TooLarge(f"{name} answered with more than {most} bytes", hint="Ask for less.", most=most)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from reelwright.request import Lora
 from reelwright.run import Run
 from reelwright.settings import Settings
 
-_TEXTS = 32
-"""How many encoded prompts a model remembers."""
+_TEXTS_BYTES = 256 * 1024**2
+"""Of encoded prompts that a model remembers, in RAM."""
 _KEPT_LORAS = 4
 """How many LoRAs stay in memory with a model, ready to be switched on."""
 
@@ -37,11 +38,11 @@ def put_on(held: Loaded, shot: Shot, run: Run, settings: Settings) -> Iterator[N
     if not hasattr(pipe, "load_lora_weights"):
         raise Unsupported(f"{type(pipe).__name__} takes no LoRA", model=shot.card.id)
     known: OrderedDict[str, str] = held.state.setdefault("loras", OrderedDict())
-    names = [_loaded(pipe, known, lora, run, settings) for lora in shot.loras]
-    pipe.enable_lora()
-    pipe.set_adapters(names, adapter_weights=[lora.weight for lora in shot.loras])
-    held.state["adapters"] = tuple((name, lora.weight) for name, lora in zip(names, shot.loras, strict=True))
     try:
+        names = [_loaded(pipe, known, lora, run, settings) for lora in shot.loras]
+        pipe.enable_lora()
+        pipe.set_adapters(names, adapter_weights=[lora.weight for lora in shot.loras])
+        held.state["adapters"] = tuple((name, lora.weight) for name, lora in zip(names, shot.loras, strict=True))
         yield
     finally:
         held.state.pop("adapters", None)
@@ -49,10 +50,19 @@ def put_on(held: Loaded, shot: Shot, run: Run, settings: Settings) -> Iterator[N
 
 
 def _off(pipe: Any, known: OrderedDict[str, str]) -> None:
-    """Switch LoRAs off and let the oldest go; with the last one gone the model is the base again, exactly."""
+    """Switch LoRAs off and let the oldest go, and what is left of one that failed; the model is the base again, exactly."""
+    for name in _there(pipe) - set(known.values()):
+        with suppress(Exception):  # it may be in one of its components only
+            pipe.delete_adapters(name)
     while len(known) > _KEPT_LORAS:
         pipe.delete_adapters(known.popitem(last=False)[1])
-    pipe.disable_lora()
+    if _there(pipe):
+        pipe.disable_lora()
+
+
+def _there(pipe: Any) -> set[str]:
+    """The LoRAs of ours that are in the model, whole or in part."""
+    return {each for names in pipe.get_list_adapters().values() for each in names if each.startswith("lora_")}
 
 
 def _loaded(pipe: Any, known: OrderedDict[str, str], lora: Lora, run: Run, settings: Settings) -> str:
@@ -71,7 +81,7 @@ def _loaded(pipe: Any, known: OrderedDict[str, str], lora: Lora, run: Run, setti
             pipe.load_lora_weights(repository, adapter_name=name, use_safetensors=True, **options)
     except Exception as error:  # noqa: BLE001  what three libraries raise for a file of another family differs
         raise _refused(pipe, lora, error) from None
-    if name not in {each for names in pipe.get_list_adapters().values() for each in names}:
+    if name not in _there(pipe):
         raise _refused(pipe, lora, ValueError("none of its layers is in the model"))
     known[key] = name
     return name
@@ -123,9 +133,10 @@ def remembered_texts(held: Loaded) -> Iterator[None]:
         key = repr((args, sorted(kwargs.items()), put_on_now))
         if key in known:
             known.move_to_end(key)
-            return known[key]
-        made = known[key] = encode(*args, **kwargs)
-        while len(known) > _TEXTS:
+            return _back(known[key])
+        made = encode(*args, **kwargs)
+        known[key] = _kept(made)
+        while sum(map(_bytes, known.values())) > _TEXTS_BYTES:
             known.popitem(last=False)
         return made
 
@@ -134,6 +145,41 @@ def remembered_texts(held: Loaded) -> Iterator[None]:
         yield
     finally:
         del pipe.encode_prompt
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A tensor in RAM, and the device that it came from."""
+
+    tensor: Any
+    device: Any
+
+
+def _kept(value: Any) -> Any:
+    """What an encoder gave, its tensors in RAM; containers of other kinds than these stay as they are."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return _Kept(value.to("cpu"), value.device)
+    return _over(value, _kept)
+
+
+def _back(value: Any) -> Any:
+    """The same, its tensors where they came from."""
+    return value.tensor.to(value.device) if isinstance(value, _Kept) else _over(value, _back)
+
+
+def _over(value: Any, change: Callable[[Any], Any]) -> Any:
+    if type(value) in (tuple, list):
+        return type(value)(change(each) for each in value)
+    return {name: change(each) for name, each in value.items()} if type(value) is dict else value
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, _Kept):
+        return int(value.tensor.numel() * value.tensor.element_size())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_bytes, parts))
 
 
 def _plain(value: Any) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,7 @@ import psutil
 from reelwright.catalog.fit import GB, Machine
 from reelwright.errors import Unavailable
 
+_CGROUP = Path("/sys/fs/cgroup")
 _SUSTAINED = {
     "H200": 400, "H100": 400, "B200": 800, "GH200": 400, "A100": 150, "L40": 110, "RTX 6000 Ada": 120, "L4": 40, "A10": 45,
     "T4": 25, "V100": 50, "A6000": 60, "A5000": 45, "A4000": 30, "RTX 5090": 150, "RTX 5080": 80, "RTX 5070": 50, "RTX 5060": 35,
@@ -64,7 +67,6 @@ def _known(device: str) -> Machine:
     """What does not change about a device."""
     import torch
 
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)
         kind = "rocm" if torch.version.hip else "cuda"
@@ -76,7 +78,7 @@ def _known(device: str) -> Machine:
         return Machine("xpu", str(facts.name), total, total * 0.9, tflops=40)
     if device == "mps":
         return Machine("mps", "Apple GPU", tflops=8)
-    return Machine("cpu", f"CPU, {cores} cores", tflops=0.035 * cores)
+    return _cores()
 
 
 @dataclass(frozen=True)
@@ -89,24 +91,42 @@ class Card:
     driver: str
     compute: float = 0.0
     """Its compute capability; 8.9 and more have fp8."""
+    uuid: str = ""
 
 
-@cache
 def nvidia() -> tuple[Card, ...]:
-    """NVIDIA's cards by `nvidia-smi`, which needs no torch; empty without it. Looked up once a process."""
+    """NVIDIA's cards that this process may use, by `nvidia-smi`, which needs no torch; empty without it."""
+    cards = _cards(int(time.monotonic() / _FRESH_S))
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return cards
+    visible = list[Card]()
+    for name in (each.strip() for each in wanted.split(",")):
+        found = [card for index, card in enumerate(cards) if name == str(index) or (name and card.uuid.startswith(name))]
+        if not found:
+            break  # as CUDA does: those after one that is not there are not seen either
+        visible.append(found[0])
+    return tuple(visible)
+
+
+_FRESH_S = 2.0
+"""Seconds for which what `nvidia-smi` said of free memory is taken for true."""
+
+
+@lru_cache(maxsize=1)
+def _cards(_now: int) -> tuple[Card, ...]:
     import shutil
     import subprocess
 
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    query = [tool, "--query-gpu=name,memory.total,memory.free,driver_version,compute_cap", "--format=csv,noheader,nounits"]
+    query = [tool, "--query-gpu=name,memory.total,memory.free,driver_version,compute_cap,uuid", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603  a fixed command
-        rows = [[part.strip() for part in line.split(",")] for line in answer.strip().splitlines()]
+        rows = [[*(part.strip() for part in line.split(",")), "0", ""] for line in answer.strip().splitlines()]
         return tuple(
-            Card(row[0], float(row[1]) * 2**20 / GB, float(row[2]) * 2**20 / GB, row[3], float(row[4]) if len(row) > 4 else 0.0)
-            for row in rows
+            Card(row[0], float(row[1]) * 2**20 / GB, float(row[2]) * 2**20 / GB, row[3], float(row[4]), row[5]) for row in rows
         )
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
@@ -117,7 +137,8 @@ def glance(wanted: str | None = None) -> Machine:
     total, free = _ram()
     cards = nvidia() if wanted is None or wanted.startswith("cuda") else ()
     if cards:
-        card = cards[int(wanted.partition(":")[2] or 0) if wanted else 0]
+        index = (wanted or "").partition(":")[2]
+        card = cards[min(int(index), len(cards) - 1) if index.isdecimal() else 0]  # what is not there is told by `best`
         return Machine("cuda", card.name, card.memory, card.free, total, free, sustained(card.name), card.compute >= 8.9)
     if wanted in (None, "mps") and platform.system() == "Darwin" and platform.machine() == "arm64":
         return Machine("mps", "Apple GPU", 0.0, 0.0, total, free, 8.0)
@@ -127,8 +148,15 @@ def glance(wanted: str | None = None) -> Machine:
             memory_gb = int(found[0].read_text()) / GB
             used = int(found[0].with_name("mem_info_vram_used").read_text()) / GB
             return Machine("rocm", "AMD GPU", memory_gb, memory_gb - used, total, free, 40.0, fp8=True)
+    return replace(_cores(), ram_gb=total, free_ram_gb=free)
+
+
+def _cores() -> Machine:
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    return Machine("cpu", f"CPU, {cores} cores", 0.0, 0.0, total, free, 0.035 * cores)
+    return Machine("cpu", f"CPU, {cores} cores", tflops=0.035 * cores)
+
+
+nvidia.cache_clear = _cards.cache_clear  # type: ignore[attr-defined]  # for who changes the tool under a process
 
 
 def sustained(name: str) -> float:
@@ -141,9 +169,12 @@ def _ram() -> tuple[float, float]:
     memory = psutil.virtual_memory()
     total, free = memory.total, memory.available
     with suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        total, free = min(total, limit), min(free, limit - used)
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        # Files that were read lately count as used, and are given up as soon as somebody needs the room.
+        rows = (line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        cached = next((int(row[1]) for row in rows if row[0] == "inactive_file"), 0)
+        total, free = min(total, limit), min(free, limit - max(0, used - cached))
     return total / GB, max(0, free) / GB
 
 
@@ -151,7 +182,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
     import torch
 
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     text = str(error).lower()
     signs = ("out of memory", "cublas_status_alloc_failed", "can't allocate memory", "failed to allocate", "not enough memory")
@@ -175,10 +206,16 @@ def let_go() -> None:
 
 @dataclass
 class Peak:
-    """What a block of work took at its height, in GB, weights included: what torch reserved of a card's memory, or what this
-    process has in RAM. None where it cannot be told."""
+    """What a block of work took at its height, in GB: `gb` in all, as torch reserved of a card's memory or this process has
+    in RAM; `grown` beyond what was taken when it began. None where it cannot be told."""
 
     gb: float | None = None
+    grown: float | None = None
+
+
+def taken() -> float:
+    """GB that this process has in RAM."""
+    return float(psutil.Process().memory_info().rss) / GB
 
 
 @contextmanager
@@ -189,17 +226,19 @@ def peak(device: str) -> Iterator[Peak]:
     found = Peak()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         try:
             yield found
         finally:
             found.gb = torch.cuda.max_memory_reserved(device) / GB
+            found.grown = (torch.cuda.max_memory_allocated(device) - before) / GB
         return
-    done, me = threading.Event(), psutil.Process()
-    highest = [me.memory_info().rss]
+    done, first = threading.Event(), taken()
+    highest = [first]
 
     def look() -> None:
         while not done.wait(0.05):
-            highest[0] = max(highest[0], me.memory_info().rss)
+            highest[0] = max(highest[0], taken())
 
     watcher = threading.Thread(target=look, name="memory", daemon=True)
     watcher.start()
@@ -208,4 +247,5 @@ def peak(device: str) -> Iterator[Peak]:
     finally:
         done.set()
         watcher.join()
-        found.gb = max(highest[0], me.memory_info().rss) / GB
+        found.gb = max(highest[0], taken())
+        found.grown = found.gb - first

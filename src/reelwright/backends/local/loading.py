@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reelwright.backends.local import weights
+from reelwright.backends.local import hardware, weights
+from reelwright.backends.local import modular as modulars
 from reelwright.catalog import Card
 from reelwright.catalog.fit import Plan
 from reelwright.errors import DiskFull, MissingExtra, RequestError, Unavailable, UnknownModel, Unsupported, WeightsInvalid
@@ -78,11 +79,7 @@ def locate(name: str, settings: Settings, revision: str = "", apart: Collection[
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix in weights.PICKLES:
-            raise WeightsInvalid(
-                f"{path.name} is a pickle file, which can run code when it is opened",
-                hint=f"If you trust where it is from, convert it: reel models convert {path}",
-                file=path.name,
-            )
+            raise weights.pickled(path)
         return Source(name, path, {})
     if path.is_dir():
         return _of_folder(name, path, settings, apart)
@@ -99,7 +96,9 @@ def _of_folder(name: str, path: Path, settings: Settings, apart: Collection[str]
             index = _read(path / file)
             source = Source(name, path, index, modular)
             _hold_code(source, settings)
-            if not modular:
+            if modular:
+                modulars.hold(index)
+            else:
                 weights.hold(path, {part: kind for part, kind in index.items() if part not in apart})
             return source
     raise UnknownModel(
@@ -174,7 +173,9 @@ def load(card: Card, source: Source, pipeline: str, plan: Plan, device: str, set
     keep = card.settings
     with _told(source.name):
         if source.modular:
-            return _modular(source, device, keep)
+            dtype = compute_type(device, keep.get("dtype", "bfloat16"))
+            revision = card.revision or None if source.folder is None else None
+            return modulars.load(str(source.folder or source.name), source.index, dtype, _token(settings), revision)
         cls = pipeline_class(pipeline)
         arguments = _arguments(card, source, cls, plan, device, settings)
         if source.folder is not None and source.folder.is_file():
@@ -205,14 +206,6 @@ def _variant(source: Source) -> str | None:
         if found and all(any(f".{one}" in each for one in found) for each in files):
             return min(found)
     return None
-
-
-def _modular(source: Source, device: str, keep: Mapping[str, Any]) -> Any:
-    from diffusers import ModularPipeline
-
-    pipe = ModularPipeline.from_pretrained(source.name if source.folder is None else str(source.folder))
-    pipe.load_components(dtype=compute_type(device, keep.get("dtype", "bfloat16")))
-    return pipe
 
 
 def compute_type(device: str, wanted: str) -> Any:
@@ -349,7 +342,10 @@ def _told(name: str) -> Any:
     try:
         yield
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, ImportError) as error:
-        raise _in_our_words(name, error) from error
+        told = _in_our_words(name, error)
+        if told is error:
+            raise
+        raise told from error
 
 
 def _in_our_words(name: str, error: Exception) -> Exception:
@@ -361,7 +357,7 @@ def _in_our_words(name: str, error: Exception) -> Exception:
         return DiskFull(
             f"the disk filled up while {name} was fetched", hint="Free some space; what is there is kept.", model=name
         )
-    if "out of memory" in text.lower():
+    if hardware.is_out_of_memory(error):
         return error
     if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):  # first: its text speaks of gated models too
         return UnknownModel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from reelwright.backends.local import hardware, weights
 from reelwright.backends.local.experience import Experience
 from reelwright.backends.local.loading import Source
+from reelwright.backends.sections import OVERLAP
 from reelwright.catalog import Card, Shot, fit
 from reelwright.catalog.fit import LADDER, Machine, Need, Plan, Verdict
 from reelwright.errors import ReelwrightError
@@ -62,16 +64,30 @@ def billions(source: Source, card: Card | None = None) -> dict[str, float] | Non
 
 
 def verdict(card: Card, size: tuple[int, int], frames: int, options: Mapping[str, Any], known: Settings) -> Verdict:
-    """What this machine can do with so many frames of this size; weights as in the files, if they are here."""
+    """What this machine can do with so many frames of this size; weights as in the files, if they are here.
+
+    A clip that is made in sections needs the memory of one, and the time of all.
+    """
     machine = hardware.glance(known.device)
-    return fit.choose(
+    at_once, count = sections(card, frames)
+    found = fit.choose(
         card,
-        fit.work_of(card, *size, frames, options),
+        fit.work_of(card, *size, at_once, options),
         machine,
         _on_disk(card),
         Experience(known.cache_folder).of(card.id, machine.name),
         ladder(options, machine, lossy=known.lossy),
     )
+    closest, *needs = (replace(need, seconds=need.seconds * count) for need in (found.closest, *found.needs))
+    return replace(found, needs=tuple(needs), closest=closest)
+
+
+def sections(card: Card, frames: int) -> tuple[int, int]:
+    """How many frames are made at once, and in how many sections."""
+    most = card.frames.most
+    if not card.continues or frames <= most:
+        return frames, 1
+    return most, 1 + math.ceil((frames - most) / max(1, most - OVERLAP))
 
 
 def of_shot(shot: Shot, known: Settings) -> Need:

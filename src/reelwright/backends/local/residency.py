@@ -30,6 +30,8 @@ class Loaded:
     plan: Plan
     device: str
     gb: float
+    ram_gb: float = 0.0
+    """With `gb` on the device: what it holds between two shots."""
     since: float = field(default_factory=time.time)
     used: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)

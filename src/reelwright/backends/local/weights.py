@@ -118,24 +118,34 @@ def hold(folder: Path, index: dict[str, Any]) -> None:
         part = folder / name
         if not part.is_dir():
             raise WeightsInvalid(f"the component {name} is missing from {folder.name}", hint="Fetch the model again.", part=name)
-        list(_headers(part))
-        if any(part.glob("*.safetensors")) or not _is_model(str(kind[1])):
-            continue
-        pickled = [each for each in sorted(part.iterdir()) if each.suffix in PICKLES]
-        if pickled:
-            raise WeightsInvalid(
-                f"{name}/{pickled[0].name} is a pickle file, which can run code when it is opened",
-                hint=f"If you trust where it is from, convert it: reel models convert {pickled[0]}",
-                file=pickled[0].name,
-            )
-        raise WeightsInvalid(f"{name} has no weights", hint="Fetch the model again.", part=name)
+        hold_part(part, name, str(kind[1]))
+
+
+def hold_part(part: Path, name: str, kind: str) -> None:
+    """The same for the folder of one component, whose class is `kind`."""
+    list(_headers(part))
+    if any(part.glob("*.safetensors")) or not has_weights(kind):
+        return
+    for each in sorted(part.iterdir()):
+        if each.suffix in PICKLES:
+            raise pickled(each, f"{name}/")
+    raise WeightsInvalid(f"{name} has no weights", hint="Fetch the model again.", part=name)
+
+
+def pickled(path: Path, where: str = "") -> WeightsInvalid:
+    """What is said of a file that is not opened."""
+    return WeightsInvalid(
+        f"{where}{path.name} is a pickle file, which can run code when it is opened",
+        hint=f"If you trust where it is from, convert it: reel models convert {path}",
+        file=path.name,
+    )
 
 
 def _headers(part: Path) -> Iterator[dict[str, Any]]:
     return (header(path) for path in _used(part))
 
 
-def _is_model(name: str) -> bool:
+def has_weights(name: str) -> bool:
     """Whether a class of this name has weights: tokenizers, schedulers and picture processors have none."""
     return not any(word in name for word in ("Tokenizer", "Scheduler", "Processor", "Extractor", "Guidance", "Guider"))
 

@@ -92,7 +92,7 @@ def _parameter(told: Mapping[str, Any]) -> Parameter:
     schema = told.get("type") if isinstance(told.get("type"), Mapping) else {}
     assert isinstance(schema, Mapping)
     kind = schema.get("type")
-    ends = re.search(r"between (-?[\d.]+) and (-?[\d.]+)", str(schema.get("description", "")))
+    ends = re.search(r"between (-?\d{1,15}(?:\.\d{1,15})?) and (-?\d{1,15}(?:\.\d{1,15})?)", str(schema.get("description", "")))
     return Parameter(
         name=str(told.get("parameter_name") or told.get("label") or ""),
         label=str(told.get("label") or ""),

@@ -250,6 +250,11 @@ def _quietly(work: Callable[[], Any]) -> None:
         return
 
 
+def is_prefix(text: str) -> bool:
+    """Whether it is a path at a Space's own address."""
+    return len(text) <= 200 and re.fullmatch(r"(?!//)/?[\w.-]*(/[\w.-]+)*/?", text) is not None
+
+
 def _client_class() -> Any:
     """gradio_client's Client, held to the Space's own address: a Space's configuration could send it anywhere else."""
     from gradio_client import Client
@@ -257,7 +262,7 @@ def _client_class() -> Any:
     class Held(Client):  # type: ignore[misc]  # it ships no types
         def _get_config(self) -> dict[str, Any]:
             config: dict[str, Any] = super()._get_config()
-            if not re.fullmatch(r"(/?[\w.-]+)*/?", str(config.get("api_prefix") or "")):
+            if not is_prefix(str(config.get("api_prefix") or "")):
                 raise ValueError("it names an address that is not its own")
             return config
 
