@@ -57,7 +57,7 @@ MEANT = {
     "first_frame": ("image", "cond_image", "conditions"),
     "last_frame": ("last_image", "conditions"),
     "keyframe": ("conditions",),
-    "reference": ("reference_images",),
+    "reference": ("reference_images", "ip_adapter_image", "ref_image"),
     "source": ("video",),
     "mask": ("mask",),
     "control": ("control_video", "conditioning_frames", "pose_video"),

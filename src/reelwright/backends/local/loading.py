@@ -311,6 +311,12 @@ def _quantized(plan: Plan, source: Source, dtype: Any) -> Any:
 def _see_to_adapters(pipe: Any, card: Card, settings: Settings) -> None:
     wanted = card.settings.get("ip_adapter")
     if wanted is not None:
+        if str(wanted.get("weight_name", "")).endswith(weights.PICKLES):
+            raise WeightsInvalid(
+                f"{wanted['weight_name']} is a pickle file, which can run code when it is opened",
+                hint="Name the adapter's .safetensors file in the card.",
+                file=wanted["weight_name"],
+            )
         names = {name: wanted[name] for name in ("subfolder", "weight_name") if name in wanted}
         with _told(wanted["source"]):
             pipe.load_ip_adapter(wanted["source"], token=_token(settings), **names)
