@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from reelwright.errors import MissingExtra, RequestError, Unsupported
+from reelwright.errors import MissingExtra, RequestError, UnknownModel, Unsupported
 from reelwright.media import captions
 from reelwright.media.captions import Caption
 from reelwright.media.decode import open_video
@@ -106,7 +106,10 @@ def _numbered(board: Storyboard, index: int, studio: Studio) -> bool:
     scene, set_ = board.scenes[index], studio.settings
     usual = set_.default_text_to_video_model if scene.image is None else set_.default_image_to_video_model
     model = scene.model or board.model or usual
-    return scene.clip is None and "scene" in find(model).options
+    try:
+        return scene.clip is None and "scene" in find(model).options
+    except UnknownModel:  # a folder, a hub id or `auto`: none of them writes numbers into its pictures
+        return False
 
 
 def _out_of_chain(board: Storyboard, index: int, studio: Studio, folder: Path, path: Path, run: LocalRun) -> Path:
