@@ -7,6 +7,7 @@ import mimetypes
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -266,11 +267,13 @@ class Workbench:
     def _outcome(self, job: Job, made: Result) -> Outcome:
         spec = made.spec
         facts = {"width": spec.width, "height": spec.height, "fps": str(spec.fps), "seconds": round(float(spec.seconds), 3)}
-        film = self._kept(made.path, job.owner, f"{job.id}{made.path.suffix}", None, job.id, facts)
-        rows = [film]
         poster = made.path.with_name("poster.jpg")
+        with ThreadPoolExecutor(1) as beside:  # the poster is drawn while the film is hashed and copied
+            drawn = beside.submit(lambda: save_picture(first_frame(made.path), poster, min(PREVIEW, spec.width)))
+            film = self._kept(made.path, job.owner, f"{job.id}{made.path.suffix}", None, job.id, facts)
+        rows = [film]
         with suppress(ReelwrightError):
-            save_picture(first_frame(made.path), poster, min(PREVIEW, spec.width))
+            drawn.result()
             rows.append(self._kept(poster, job.owner, f"{job.id}.jpg", "image/jpeg", job.id, {}))
 
         def also(connection: Transaction) -> None:
