@@ -30,7 +30,7 @@ TASKS = {
 }  # fmt: skip
 SETTINGS = {
     "pipeline", "dtype", "full", "call", "names", "scheduler", "components", "drop", "weights", "latent", "denoiser",
-    "decode_frames", "tiled", "schedule", "extra_frames", "scale", "ip_adapter",
+    "decode_frames", "tiled", "schedule", "extra_frames", "scale", "ip_adapter", "preview_decoder",
 }  # fmt: skip
 SOURCED = ("vram_gb", "licence", "commercial", "sizes", "frames", "params_b", "quality", "speed")
 NAMED = {

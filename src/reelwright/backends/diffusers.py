@@ -269,7 +269,10 @@ class Diffusers:
             return None  # an encoder that is not on the device would be moved there for a preview
         if "colours" not in held.state:
             held.state["colours"] = previews.fitted_map(held.pipe)
-        return None if held.state["colours"] is None else previews.Painter(held.pipe, shot, held.state["colours"])
+        if "tiny decoder" not in held.state:
+            held.state["tiny decoder"] = previews.tiny_decoder(shot.card, held.pipe)
+        colours = held.state["colours"]
+        return None if colours is None else previews.Painter(held.pipe, shot, colours, held.state["tiny decoder"])
 
     def _plain(self, job: _Job, plan: Plan, machine: Machine) -> Need:
         """What is predicted, uncorrected."""

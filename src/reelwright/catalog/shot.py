@@ -91,7 +91,18 @@ class Shot:
 
 
 _PRICES_AND_FIGURES = frozenset(
-    {"weights", "latent", "denoiser", "decode_frames", "price", "steps_to_take", "also_served_by", "models", "schema_hash"}
+    {
+        "weights",
+        "latent",
+        "denoiser",
+        "decode_frames",
+        "price",
+        "steps_to_take",
+        "also_served_by",
+        "models",
+        "schema_hash",
+        "preview_decoder",
+    }
 )
 """Settings of cards that predict or explain, and change no pixel."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 from tinies import FILTERS, Made, Tinies, differ
 
 from reelwright.backends.local import previews, watching
@@ -89,3 +92,28 @@ def test_a_preview_has_the_colours_of_the_film(tiny: Tinies) -> None:
     frame = previews.Painter(pipe, shot, matrix).paint(latents)
     assert frame is not None
     assert np.abs(frame.rgb.reshape(-1, 3).mean(0) / 255 - wanted).max() < 0.03
+
+
+@pytest.mark.usefixtures("at_every_step")
+def test_a_tiny_decoder_paints_where_the_card_names_one(
+    tiny: Tinies, make: Callable[..., Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TAESD and its like; one that is not to be had leaves the linear map in its place, and the film is the same anyhow."""
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(1)
+    small = AutoencoderTiny(encoder_block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8))
+    small.save_pretrained(tmp_path / "small")
+    films = []
+    for source in (None, str(tmp_path / "small"), str(tmp_path / "nowhere")):
+        card = tiny.card("sd15")
+        extra = {} if source is None else {"preview_decoder": {"source": source}}
+        card = dataclasses.replace(card, settings={**card.settings, **extra})
+        films.append(make(tiny.shot("sd15", card, seed=4), previews=True))
+        RESIDENTS.unload()
+    plain, painted, without = films
+    assert not differ(plain, painted)
+    assert not differ(plain, without)
+    assert (painted.previews[0].rgb != plain.previews[0].rgb).any(), "painted by the decoder"
+    assert (without.previews[0].rgb == plain.previews[0].rgb).all(), "by the map, as without one"
+    assert (painted.previews[0].width, painted.previews[0].height) == (plain.previews[0].width, plain.previews[0].height)

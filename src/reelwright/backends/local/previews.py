@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reelwright.catalog import Shot
+from reelwright.catalog import Card, Shot
 from reelwright.types import Frame
 
 _LONGEST = 512
@@ -21,10 +21,10 @@ _SIDE = 128
 
 
 class Painter:
-    """Makes previews for one shot of one pipeline. `map_of` is kept with the pipeline: fitting it takes a moment."""
+    """Makes previews for one shot of one pipeline: by a small decoder if there is one, else by the linear map."""
 
-    def __init__(self, pipe: Any, shot: Shot, matrix: Any) -> None:
-        self._pipe, self._shot, self._matrix = pipe, shot, matrix
+    def __init__(self, pipe: Any, shot: Shot, matrix: Any, tiny: Any = None) -> None:
+        self._pipe, self._shot, self._matrix, self._tiny = pipe, shot, matrix, tiny
         self._last: Any = None
 
     def paint(self, latents: Any) -> Frame | None:
@@ -33,6 +33,8 @@ class Painter:
         planes = self._plane(clean)
         if planes is None or planes.shape[0] + 1 != self._matrix.shape[0]:
             return None
+        if self._tiny is not None:
+            return Frame.of(_enlarged(_decoded(self._tiny, planes), self._shot.width, self._shot.height))
         flat = planes.reshape(planes.shape[0], -1).T
         rgb = np.hstack([flat, np.ones((len(flat), 1), np.float32)]) @ self._matrix
         picture = np.nan_to_num(np.clip(rgb.reshape(*planes.shape[1:], 3), 0, 1) * 255).astype(np.uint8)
@@ -79,6 +81,32 @@ def _enlarged(picture: Any, width: int, height: int) -> Any:
     scale = min(1.0, _LONGEST / max(width, height))
     size = (max(16, round(width * scale) // 2 * 2), max(16, round(height * scale) // 2 * 2))
     return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+
+
+def tiny_decoder(card: Card, pipe: Any) -> Any:
+    """The small decoder that the card names for previews (TAESD), beside the pipeline; None if there is none, or none here."""
+    wanted = card.settings.get("preview_decoder")
+    if wanted is None:
+        return None
+    import diffusers
+
+    try:
+        weight = next(pipe.vae.parameters())
+        # Only if it was fetched before: a preview is worth no download, and no wait for a hub that is out of reach.
+        how = {"dtype": weight.dtype, "use_safetensors": True, "local_files_only": True}
+        return diffusers.AutoencoderTiny.from_pretrained(wanted["source"], **how).to(weight.device)
+    except Exception:  # noqa: BLE001  it may not be on this machine, and the hub out of reach: the linear map serves then
+        return None
+
+
+def _decoded(tiny: Any, planes: Any) -> Any:
+    """Latents (channels, h, w) as a picture by the small decoder."""
+    import torch
+
+    weight = next(tiny.parameters())
+    with torch.no_grad():
+        sample = tiny.decode(torch.from_numpy(planes)[None].to(weight.device, weight.dtype)).sample[0]
+    return (sample.float().clamp(-1, 1).add(1).mul(127.5)).byte().permute(1, 2, 0).cpu().numpy()
 
 
 def fitted_map(pipe: Any) -> Any:
