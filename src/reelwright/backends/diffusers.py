@@ -66,13 +66,9 @@ class Diffusers:
 
     def generate(self, shot: Shot, run: Run) -> Video:
         """The shot as a video, made before this returns. Raises OutOfMemory, WeightsInvalid, UnknownModel, BadOutput ..."""
-        loading.libraries()
-        from reelwright.backends.local import hardware
+        job = self._job(shot, run)
+        from reelwright.backends.local import hardware  # behind the check for its libraries
 
-        source = loading.locate(shot.card.source, self._settings, shot.card.revision, preflight.apart(shot.card))
-        device = hardware.best(self._settings.device)
-        work = fit.work_of(shot.card, shot.width, shot.height, shot.frames, shot.options)
-        job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
         needs = self._admitted(job)
         run.step(1, 1, announced(needs[0]))
         for index, need in enumerate(needs):
@@ -88,23 +84,17 @@ class Diffusers:
             self._failed(job, need.plan, needs[index + 1].plan if index + 1 < len(needs) else None)
         raise OutOfMemory(
             f"{shot.card.title} ran out of memory with every plan ({', '.join(need.plan.name for need in needs)})",
-            hint=self._smaller(job, hardware.probe(device)),
+            hint=self._smaller(job, hardware.probe(job.device)),
             model=shot.card.id,
             tried=[need.plan.name for need in needs],
         )
 
     def warm(self, card: Card, run: Run) -> None:
         """Bring a model into memory for shots of its native size. Raises as `generate` does."""
-        loading.libraries()
-        from reelwright.backends.local import hardware
-
         roles = next(iter(sorted(card.accepts, key=len)), frozenset[Role]())
         inputs = tuple(ShotInput(role, "", "") for role in sorted(roles))
         shot = Shot(card, "", "", *card.sizes.native[0], Fraction(str(card.fps.default)), card.frames.default, 0, inputs)
-        source = loading.locate(card.source, self._settings, card.revision, preflight.apart(card))
-        device = hardware.best(self._settings.device)
-        work = fit.work_of(card, shot.width, shot.height, shot.frames, {})
-        job = _Job(shot, run, source, pipeline_of(shot, source), device, work)
+        job = self._job(shot, run)
         run.step(0, 1, "load")
         need = self._admitted(job)[0]
         with RESIDENTS.use(
@@ -112,6 +102,16 @@ class Diffusers:
         ) as held:
             held.state["base"] = None  # its weights may be mapped only: what the first shot takes says nothing of them
             run.step(1, 1, "load")
+
+    def _job(self, shot: Shot, run: Run) -> _Job:
+        """Where the shot's model lies, which pipeline serves it and on what. Raises UnknownModel, Unsupported ..."""
+        loading.libraries()
+        from reelwright.backends.local import hardware
+
+        card = shot.card
+        source = loading.locate(card.source, self._settings, card.revision, preflight.apart(card))
+        work = fit.work_of(card, shot.width, shot.height, shot.frames, shot.options)
+        return _Job(shot, run, source, pipeline_of(shot, source), hardware.best(self._settings.device), work)
 
     def _failed(self, job: _Job, plan: Plan, following: Plan | None) -> None:
         """Memory ran out under a plan: its model goes, and another that is idle; both are remembered, the following told."""

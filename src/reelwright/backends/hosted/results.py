@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from reelwright.catalog import Shot
 from reelwright.errors import BackendError, MediaError, ProviderFailed, ReelwrightError, TooLarge, Unsupported
 from reelwright.fetching import Fetcher
 from reelwright.media import edit
-from reelwright.media.decode import open_video, read_still
+from reelwright.media.decode import open_video, read_still, spoken
 from reelwright.media.sniff import HEAD, sniff
 from reelwright.run import Run
-from reelwright.types import CHANNELS, Chunk, Frame, Video
+from reelwright.types import Frame, Video
 
 INLINE = 24 * 1024**2
 """Bytes of an input that goes along within a request."""
@@ -65,7 +65,7 @@ def conformed(path: Path, shot: Shot, run: Run) -> Video:
         ) from None
     video.source = None  # its packets are not copied: a provider's own tags would come along
     if shot.card.audio and not video.spec.audio:
-        video = edit.with_sound(video, _silence(video.spec.samples))
+        video = edit.with_sound(video, spoken(video))
     made = video.spec
     if (made.width, made.height) != (shot.width, shot.height) or abs(made.seconds - shot.frames / shot.fps) > Fraction(1, 5):
         run.note(f"{shot.card.title} made {made.width}x{made.height}, {float(made.seconds):.1f} s.")
@@ -103,12 +103,6 @@ def from_uri(uri: str) -> tuple[str, bytes]:
     """Media type and bytes of a data URI."""
     head, _, body = uri.partition(",")
     return head.removeprefix("data:").removesuffix(";base64"), base64.b64decode(body)
-
-
-def _silence(count: int) -> Iterator[Chunk]:
-    import numpy as np
-
-    yield np.zeros((count, CHANNELS), np.float32)
 
 
 def first_url(found: Any) -> str | None:
